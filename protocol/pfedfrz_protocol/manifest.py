@@ -1,0 +1,168 @@
+"""The manifest of a bundle: what a device must know to train, and digests of all it needs.
+
+The manifest says everything; the other files of a bundle are opaque to it and named with their
+sha256. The manifest's own digest identifies the bundle: coordinator and devices compare it before
+they exchange a single tensor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from .errors import BundleError
+from .partition import Group, Partition, TensorSpec
+from .schedule import Schedule, TrainableSet
+
+__all__ = [
+    "FORMAT_VERSION",
+    "FileRecord",
+    "InputSpec",
+    "Manifest",
+    "ParameterSpec",
+    "RuntimeGraphs",
+    "decode_manifest",
+    "encode_manifest",
+    "sha256_hex",
+]
+
+FORMAT_VERSION = 1
+MAX_PARAMETERS = 10_000
+MAX_ELEMENTS = 1 << 31
+MAX_RANK = 8
+
+
+def sha256_hex(data: bytes | memoryview) -> str:
+    """The sha256 of `data` as 64 lower-case hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of the archive: its name, its length and the digest of its content."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the model takes: x is float32 `(batch, *shape)`, y is int64 `(batch,)` below classes."""
+
+    shape: tuple[int, ...]
+    classes: int
+    dtype: str = "float32"
+
+
+class ParameterSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row of the parameter table."""
+
+    name: str
+    shape: tuple[int, ...]
+    group: Group
+    dtype: str = "float32"
+
+    @property
+    def tensor(self) -> TensorSpec:
+        """The same row without its group, as the tensor codec wants it."""
+        return TensorSpec(self.name, self.shape, self.dtype)
+
+
+class RuntimeGraphs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The graphs of one runtime: `predict` and one gradient graph per trainable set in use."""
+
+    predict: FileRecord
+    gradients: dict[TrainableSet, FileRecord]
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything about a bundle that is not a tensor or a graph."""
+
+    format_version: int
+    model: str
+    input: InputSpec
+    parameters: tuple[ParameterSpec, ...]
+    personal_patterns: tuple[str, ...]
+    schedule: Schedule
+    weights: dict[Group, FileRecord]
+    runtimes: dict[str, RuntimeGraphs]
+
+    def layout(self, group: Group) -> tuple[TensorSpec, ...]:
+        """The tensors of one group, in the model's order."""
+        return tuple(row.tensor for row in self.parameters if row.group is group)
+
+    @property
+    def partition(self) -> Partition:
+        """The partition that the parameter table records."""
+        names = {g: tuple(p.name for p in self.parameters if p.group is g) for g in Group}
+        return Partition(names[Group.PERSONAL], names[Group.SHARED], self.personal_patterns)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical encoding: the identity of the bundle."""
+        return sha256_hex(encode_manifest(self))
+
+    def files(self) -> tuple[FileRecord, ...]:
+        """Every file that the archive must hold beside the manifest."""
+        graphs = (
+            record
+            for runtime in self.runtimes.values()
+            for record in (runtime.predict, *runtime.gradients.values())
+        )
+        return (*self.weights.values(), *graphs)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The canonical JSON of a manifest (keys sorted, so that equal manifests are equal bytes)."""
+    return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=1)
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """The manifest in `data`, checked for inner consistency; BundleError says what is wrong."""
+    try:
+        version = msgspec.json.decode(data, type=_VersionOnly).format_version
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BundleError(f"manifest.json cannot be read: {error}") from error
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"manifest.json has format version {version}; this pfedfrz reads {FORMAT_VERSION}: "
+            "export the model again with this version"
+        )
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BundleError(f"manifest.json cannot be read: {error}") from error
+    _check(manifest)
+    return manifest
+
+
+class _VersionOnly(msgspec.Struct):
+    format_version: int
+
+
+def _check(manifest: Manifest) -> None:
+    rows = manifest.parameters
+    names = [row.name for row in rows]
+    faults: list[str] = []
+    if not 1 <= len(rows) <= MAX_PARAMETERS:
+        faults.append(f"{len(rows)} parameters (want 1 to {MAX_PARAMETERS})")
+    if len(set(names)) != len(names):
+        faults.append("a parameter name occurs twice")
+    if any(row.dtype != "float32" for row in rows) or manifest.input.dtype != "float32":
+        faults.append("a dtype other than float32")
+    shapes = [*(row.shape for row in rows), manifest.input.shape]
+    if any(len(s) > MAX_RANK or any(extent < 1 for extent in s) for s in shapes):
+        faults.append(f"a shape with an extent below 1 or a rank above {MAX_RANK}")
+    elif sum(row.tensor.elements for row in rows) > MAX_ELEMENTS:
+        faults.append(f"more than {MAX_ELEMENTS} weights")
+    if manifest.input.classes < 1:
+        faults.append("fewer than one class")
+    if set(manifest.weights) != set(Group):
+        faults.append("weights for one group are missing")
+    for runtime, graphs in manifest.runtimes.items():
+        missing = set(manifest.schedule.trainable_sets) - set(graphs.gradients)
+        if missing:
+            kinds = ", ".join(sorted(kind.value for kind in missing))
+            faults.append(f"runtime {runtime} lacks the gradient graph for: {kinds}")
+    if faults:
+        raise BundleError("manifest.json is inconsistent: " + "; ".join(faults))

@@ -1,0 +1,81 @@
+"""A payload in chunks, and back.
+
+Chunks keep one big transfer from delaying everything else on the link. A receiver knows length and
+digest beforehand (`TransferReference`), so what it holds is bounded and every chunk has exactly one
+right length; chunks may come in any order and more than once.
+"""
+
+from __future__ import annotations
+
+from .errors import ProtocolError, RejectReason
+from .manifest import sha256_hex
+from .messages import TransferReference
+
+__all__ = ["CHUNK_BYTES", "Reassembly", "chunk_count", "describe_transfer", "split_chunks"]
+
+CHUNK_BYTES = 256 * 1024
+
+
+def chunk_count(payload_bytes: int) -> int:
+    """How many chunks a payload of that length has; an empty payload has one, empty chunk."""
+    return max(1, -(-payload_bytes // CHUNK_BYTES))
+
+
+def split_chunks(payload: bytes) -> list[bytes]:
+    """The chunks of a payload, in order."""
+    starts = range(0, max(1, len(payload)), CHUNK_BYTES)
+    return [payload[start : start + CHUNK_BYTES] for start in starts]
+
+
+def describe_transfer(payload: bytes) -> TransferReference:
+    """The reference that announces `payload`."""
+    return TransferReference(len(payload), sha256_hex(payload))
+
+
+class Reassembly:
+    """Collects the chunks of one announced payload."""
+
+    def __init__(self, transfer: TransferReference, limit_bytes: int) -> None:
+        """Expect `transfer`; ProtocolError when it announces more than `limit_bytes`."""
+        if transfer.payload_bytes > limit_bytes:
+            raise ProtocolError(
+                RejectReason.TOO_LARGE,
+                f"transfer of {transfer.payload_bytes} bytes, at most {limit_bytes} are expected",
+            )
+        self.transfer = transfer
+        self._count = chunk_count(transfer.payload_bytes)
+        self._chunks: dict[int, bytes] = {}
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The numbers of the chunks that have not come yet."""
+        return tuple(n for n in range(self._count) if n not in self._chunks)
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes that have come so far."""
+        return sum(map(len, self._chunks.values()))
+
+    def add(self, number: int, chunk: bytes) -> bytes | None:
+        """Take one chunk; the whole payload once it is complete and its digest is right.
+
+        Raises ProtocolError for a number or a length that the transfer does not have. When the
+        complete payload has another digest than announced, everything is dropped before raising,
+        so that the transfer can begin again.
+        """
+        if number >= self._count:
+            raise ProtocolError(RejectReason.MALFORMED, f"chunk {number} of {self._count}")
+        last = number == self._count - 1
+        due = self.transfer.payload_bytes - number * CHUNK_BYTES if last else CHUNK_BYTES
+        if len(chunk) != due:
+            raise ProtocolError(
+                RejectReason.MALFORMED, f"chunk {number} has {len(chunk)} bytes, not {due}"
+            )
+        self._chunks.setdefault(number, chunk)
+        if len(self._chunks) < self._count:
+            return None
+        payload = b"".join(self._chunks[n] for n in range(self._count))
+        if sha256_hex(payload) != self.transfer.sha256:
+            self._chunks.clear()
+            raise ProtocolError(RejectReason.WRONG_DIGEST, "the transfer's sha256 differs")
+        return payload

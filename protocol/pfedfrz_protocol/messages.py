@@ -1,0 +1,269 @@
+"""The JSON messages, one struct for each, strict in both directions.
+
+Unknown fields are refused, numbers are bounded, and `decode` turns everything that does not fit
+into a `ProtocolError`. The names of the structs are the terms of the protocol.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from .errors import ProtocolError, RejectReason
+from .schedule import TrainableSet
+
+__all__ = [
+    "Accepted",
+    "Command",
+    "Control",
+    "CoordinatorStatus",
+    "DesiredState",
+    "DeviceEvent",
+    "DeviceStatus",
+    "Evaluated",
+    "Grant",
+    "Heartbeat",
+    "LocalReport",
+    "ModelReference",
+    "PhaseProgress",
+    "Presence",
+    "Purpose",
+    "Rejected",
+    "RoundAnnouncement",
+    "RoundFailed",
+    "RoundMetrics",
+    "TransferReference",
+    "UpdateReady",
+    "decode_message",
+    "encode_message",
+]
+
+MAX_MESSAGE_BYTES = 4 << 20
+
+Count = Annotated[int, Meta(ge=0, le=1 << 48)]
+Number = Annotated[int, Meta(ge=0, le=999_999_999)]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Text = Annotated[str, Meta(max_length=500)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+
+
+class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class _Tagged(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag=True):
+    pass
+
+
+class Presence(str, enum.Enum):
+    """Whether the sender of a status is there; `offline` is what its last will says."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+
+
+class Purpose(str, enum.Enum):
+    """What a round asks for: training and an update, or an evaluation of the model alone."""
+
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+
+
+class DesiredState(str, enum.Enum):
+    """What the federation should be doing."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    STOP = "stop"
+
+
+class CoordinatorStatus(_Message, frozen=True):
+    """`coordinator/status`, retained."""
+
+    presence: Presence
+    bundle: Digest
+    epoch: Number
+
+
+class Control(_Message, frozen=True):
+    """`control`, retained. The epoch counts the coordinator's starts and reopened rounds."""
+
+    desired: DesiredState
+    epoch: Number
+
+
+class TransferReference(_Message, frozen=True):
+    """What a chunked payload will be: length and digest of all its bytes together."""
+
+    payload_bytes: Count
+    sha256: Digest
+
+
+class ModelReference(_Message, frozen=True):
+    """A model version: its identity (digest of the tensors) and how its bytes travel."""
+
+    version: Number
+    digest: Digest
+    transfer: TransferReference
+
+
+class RoundAnnouncement(_Message, frozen=True):
+    """`round`, retained: who does what with which model, and for how long it is worth doing."""
+
+    round: Number
+    epoch: Number
+    purpose: Purpose
+    model: ModelReference
+    selected: tuple[Name, ...]
+    deadline_s: Seconds
+
+
+class DeviceStatus(_Message, frozen=True):
+    """`device/{id}/status`, retained: birth, and last will with presence offline."""
+
+    presence: Presence
+    boot_id: Name
+    bundle: Digest
+    runtime: Name
+    samples: Count
+
+
+class Heartbeat(_Message, frozen=True):
+    """`device/{id}/heartbeat`: what the device is doing."""
+
+    boot_id: Name
+    state: Name
+    round: Number
+    uptime_s: Seconds
+
+
+class LocalReport(_Message, frozen=True):
+    """One device's numbers for one round; accuracies are personalised, None where not measured.
+
+    `received` is measured with the new shared weights and the device's own personal ones before
+    any training, `local` after it.
+    """
+
+    samples: Count
+    received: Share | None = None
+    local: Share | None = None
+    loss: float | None = None
+    """Mean training loss over the last epoch of the last phase."""
+    downloaded_bytes: Count = 0
+    train_s: Seconds = 0.0
+    evaluate_s: Seconds = 0.0
+
+
+class PhaseProgress(_Tagged, frozen=True, tag="progress"):
+    """An epoch of a phase has ended."""
+
+    round: Number
+    phase: Number
+    phases: Number
+    trainable: TrainableSet
+    epoch: Number
+    epochs: Number
+    loss: float | None
+
+
+class UpdateReady(_Tagged, frozen=True, tag="ready"):
+    """The update is trained, on the device's disk, and waits for a grant."""
+
+    round: Number
+    epoch: Number
+    boot_id: Name
+    base: Digest
+    transfer: TransferReference
+    report: LocalReport
+
+
+class Evaluated(_Tagged, frozen=True, tag="evaluated"):
+    """The answer to an evaluation round."""
+
+    round: Number
+    epoch: Number
+    boot_id: Name
+    report: LocalReport
+
+
+class RoundFailed(_Tagged, frozen=True, tag="failed"):
+    """The device cannot do its part in this round."""
+
+    round: Number
+    epoch: Number
+    boot_id: Name
+    detail: Text
+
+
+DeviceEvent = PhaseProgress | UpdateReady | Evaluated | RoundFailed
+"""`device/{id}/event`."""
+
+
+class Grant(_Tagged, frozen=True, tag="grant"):
+    """The device may upload now."""
+
+    round: Number
+    epoch: Number
+
+
+class Accepted(_Tagged, frozen=True, tag="accepted"):
+    """The update is on the coordinator's disk; the device may forget it. Idempotent."""
+
+    round: Number
+    epoch: Number
+
+
+class Rejected(_Tagged, frozen=True, tag="rejected"):
+    """The update will not be used, and why."""
+
+    round: Number
+    epoch: Number
+    reason: RejectReason
+    detail: Text
+
+
+Command = Grant | Accepted | Rejected
+"""`device/{id}/command`."""
+
+
+class RoundMetrics(_Message, frozen=True):
+    """`metrics`, retained: a closed round in numbers. Means are over the devices that reported."""
+
+    round: Number
+    purpose: Purpose
+    model_version: Number
+    selected: Count
+    accepted: Count
+    rejected: dict[RejectReason, Count]
+    missing: Count
+    received_mean: Share | None
+    local_mean: Share | None
+    loss_mean: float | None
+    uplink_bytes: Count
+    downlink_bytes: Count
+    duration_s: Seconds
+    update_norms: dict[Name, float]
+    """L2 norm of each accepted update's step S_i - S."""
+
+
+Message = TypeVar("Message")
+
+
+def encode_message(message: msgspec.Struct) -> bytes:
+    """The message as JSON."""
+    return msgspec.json.encode(message)
+
+
+def decode_message(payload: bytes, kind: type[Message]) -> Message:
+    """The message in `payload`; ProtocolError when it is not one of that kind."""
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise ProtocolError(RejectReason.TOO_LARGE, f"message of {len(payload)} bytes")
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise ProtocolError(RejectReason.MALFORMED, str(error)[:300]) from error

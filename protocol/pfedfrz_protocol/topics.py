@@ -1,0 +1,130 @@
+"""Topic names, both ways.
+
+Two roots: everything under `pfedfrz/` is JSON for people and monitors, everything under
+`pfedfrz-bin/` is chunks of tensors, so that `mosquitto_sub -t 'pfedfrz/#' -v` stays readable.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import ConfigurationError
+
+__all__ = ["DeviceTopic", "Topics", "check_name"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_MAX_NUMBER_DIGITS = 9
+
+
+def check_name(kind: str, name: str) -> str:
+    """`name`, if it can be a level of a topic and a file name; ConfigurationError otherwise."""
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"{kind} {name!r} is not usable: 1 to 64 letters, digits, '-', '_' or '.', "
+            "beginning with a letter or digit"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class DeviceTopic:
+    """A topic of one device, taken apart."""
+
+    device: str
+    leaf: str
+
+
+@dataclass(frozen=True)
+class Topics:
+    """The topics of one federation."""
+
+    federation: str
+
+    def __post_init__(self) -> None:
+        check_name("federation", self.federation)
+
+    @property
+    def _text(self) -> str:
+        return f"pfedfrz/v1/{self.federation}"
+
+    @property
+    def _binary(self) -> str:
+        return f"pfedfrz-bin/v1/{self.federation}"
+
+    @property
+    def coordinator_status(self) -> str:
+        """Retained, the coordinator's last will."""
+        return f"{self._text}/coordinator/status"
+
+    @property
+    def round(self) -> str:
+        """Retained: the open round."""
+        return f"{self._text}/round"
+
+    @property
+    def control(self) -> str:
+        """Retained: the desired state of the federation."""
+        return f"{self._text}/control"
+
+    @property
+    def metrics(self) -> str:
+        """Retained: the last closed round in numbers."""
+        return f"{self._text}/metrics"
+
+    def device(self, device: str, leaf: str) -> str:
+        """A JSON topic of a device: status, heartbeat, metrics, command or event."""
+        return f"{self._text}/device/{device}/{leaf}"
+
+    def every_device(self, leaf: str) -> str:
+        """The subscription filter for one leaf of every device."""
+        return f"{self._text}/device/+/{leaf}"
+
+    def model_chunk(self, version: int, chunk: int) -> str:
+        """Retained: one chunk of a model version."""
+        return f"{self._binary}/model/{version}/{chunk}"
+
+    def model_chunks(self, version: int) -> str:
+        """The subscription filter for all chunks of a model version."""
+        return f"{self._binary}/model/{version}/+"
+
+    def update_chunk(self, device: str, round_number: int, chunk: int) -> str:
+        """One chunk of a device's update."""
+        return f"{self._binary}/device/{device}/update/{round_number}/{chunk}"
+
+    @property
+    def every_update_chunk(self) -> str:
+        """The subscription filter for all updates of all devices."""
+        return f"{self._binary}/device/+/update/+/+"
+
+    def parse_device(self, topic: str) -> DeviceTopic | None:
+        """Device and leaf of a JSON device topic of this federation; None for any other topic."""
+        levels = topic.removeprefix(f"{self._text}/device/").split("/")
+        if not topic.startswith(f"{self._text}/device/") or len(levels) != 2:
+            return None
+        device, leaf = levels
+        return DeviceTopic(device, leaf) if _NAME.fullmatch(device) else None
+
+    def parse_model_chunk(self, topic: str) -> tuple[int, int] | None:
+        """(version, chunk) of a model chunk's topic; None for any other topic."""
+        levels = topic.removeprefix(f"{self._binary}/model/").split("/")
+        if not topic.startswith(f"{self._binary}/model/") or len(levels) != 2:
+            return None
+        version, chunk = (_number(level) for level in levels)
+        return None if version is None or chunk is None else (version, chunk)
+
+    def parse_update_chunk(self, topic: str) -> tuple[str, int, int] | None:
+        """(device, round, chunk) of an update chunk's topic; None for any other topic."""
+        levels = topic.removeprefix(f"{self._binary}/device/").split("/")
+        if not topic.startswith(f"{self._binary}/device/") or len(levels) != 4:
+            return None
+        device, update, round_level, chunk_level = levels
+        round_number, chunk = _number(round_level), _number(chunk_level)
+        if update != "update" or round_number is None or chunk is None:
+            return None
+        return (device, round_number, chunk) if _NAME.fullmatch(device) else None
+
+
+def _number(level: str) -> int | None:
+    plain = level.isascii() and level.isdigit() and len(level) <= _MAX_NUMBER_DIGITS
+    return int(level) if plain else None

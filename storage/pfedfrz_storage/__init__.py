@@ -1,0 +1,8 @@
+"""Files that survive a power cut: whole or not at all, and checked when they are read."""
+
+from __future__ import annotations
+
+from .atomic import remove_leftovers, write_atomically
+from .checked_tensors import DamagedFile, load_tensors, save_tensors
+
+__all__ = ["DamagedFile", "load_tensors", "remove_leftovers", "save_tensors", "write_atomically"]

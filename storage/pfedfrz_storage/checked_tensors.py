@@ -1,0 +1,59 @@
+"""Float32 tensors in a safetensors file that knows its own digest.
+
+Safetensors itself has no checksum; a flipped bit in a weight would go unnoticed. The digest of the
+tensors is kept in the file's metadata, beside whatever the writer wants to remember.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from pfedfrz_protocol import OperationError, Parameters, tensors_digest
+
+from .atomic import write_atomically
+
+__all__ = ["DamagedFile", "load_tensors", "save_tensors"]
+
+_DIGEST = "pfedfrz.digest"
+
+
+class DamagedFile(OperationError):
+    """A file of weights whose content is not what was written."""
+
+
+def save_tensors(
+    path: Path,
+    tensors: Mapping[str, NDArray[np.float32]],
+    metadata: Mapping[str, str],
+    *,
+    mode: int = 0o644,
+) -> None:
+    """Write float32 tensors and string metadata to `path`, durably and whole."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    notes = {**metadata, _DIGEST: tensors_digest(arrays)}
+    write_atomically(path, safetensors.numpy.save(arrays, notes), mode=mode)
+
+
+def load_tensors(path: Path) -> tuple[Parameters, dict[str, str]]:
+    """Tensors and metadata of a file that `save_tensors` wrote.
+
+    Raises DamagedFile when it is not readable or when the digest does not fit.
+    """
+    try:
+        data = path.read_bytes()
+        (length,) = struct.unpack_from("<Q", data)
+        notes = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        tensors = safetensors.numpy.load(data)
+    except (OSError, SafetensorError, struct.error, ValueError, KeyError, AttributeError) as error:
+        raise DamagedFile(f"{path} cannot be read: {error}") from error
+    if notes.pop(_DIGEST, None) != tensors_digest(tensors):
+        raise DamagedFile(f"{path} is damaged: its weights are not the ones that were written")
+    return tensors, notes

@@ -26,7 +26,7 @@ def write_atomically(path: Path, data: bytes | memoryview, *, mode: int = 0o644)
     partial = path.with_name(f"{path.name}{_MARK}{secrets.token_hex(4)}")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

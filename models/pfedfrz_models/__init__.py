@@ -1,1 +1,17 @@
-"""(room under construction)"""
+"""Torch networks and the partition of their parameters."""
+
+from __future__ import annotations
+
+from .architecture import Architecture, NamedModel, named_model
+from .presets import layer_presets, resolve_partition
+from .registry import ARCHITECTURES, build_model
+
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "NamedModel",
+    "build_model",
+    "layer_presets",
+    "named_model",
+    "resolve_partition",
+]

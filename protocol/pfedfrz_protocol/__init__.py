@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .bundle import Bundle, Parameters, read_bundle, write_bundle
 from .chunks import CHUNK_BYTES, Reassembly, chunk_count, describe_transfer, split_chunks
+from .configuration import decode_configuration
 from .errors import (
     BundleError,
     ConfigurationError,
@@ -119,6 +120,7 @@ __all__ = [
     "UpdateReady",
     "check_name",
     "chunk_count",
+    "decode_configuration",
     "decode_manifest",
     "decode_message",
     "describe_transfer",

@@ -72,7 +72,6 @@ class UpdateLabel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     device: Name
     boot_id: Name
     round: Number
-    epoch: Number
     samples: Count
     base: Digest
     """Digest of the model that was trained from."""

@@ -1,0 +1,193 @@
+"""One local update: a schedule run on the device's own data.
+
+This is where pFedFrz happens, and it knows no method by name: each phase says what is trainable,
+and everything else is frozen by making its arrays read-only, so that a mistake is an error and
+never a moved weight.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pfedfrz_protocol import (
+    Group,
+    LocalReport,
+    Manifest,
+    OperationError,
+    Parameters,
+    Phase,
+    PhaseProgress,
+    Purpose,
+    TrainableSet,
+)
+
+from .batches import epoch_batches, epoch_order
+from .evaluation import personalized_accuracy
+from .local_data import LocalData
+from .optimizer import Sgd
+from .runtimes import Runtime
+
+__all__ = ["LocalTraining", "LocalUpdate", "TrainingCancelled", "TrainingDiverged"]
+
+
+class TrainingCancelled(OperationError):
+    """The work was called off; nothing of it is kept."""
+
+
+class TrainingDiverged(OperationError):
+    """Training produced a weight that is not finite; the weights from before are kept."""
+
+
+@dataclass(frozen=True)
+class LocalUpdate:
+    """What a device has after a round's work: new arrays, never views of what it was given."""
+
+    personal: Parameters
+    shared: Parameters
+    report: LocalReport
+
+
+def _nothing(_: PhaseProgress) -> None:
+    return
+
+
+@dataclass
+class LocalTraining:
+    """Runs rounds for one device."""
+
+    runtime: Runtime
+    manifest: Manifest
+    data: LocalData
+    device: str
+    seed: int
+    on_progress: Callable[[PhaseProgress], None] = _nothing
+    on_phase_end: Callable[[int, Parameters], None] = lambda _phase, _personal: None
+    """Called after every phase of a training round that moved the personal weights."""
+    cancelled: Callable[[], bool] = field(default=lambda: False)
+
+    def run(
+        self, round_number: int, purpose: Purpose, received: Parameters, personal: Parameters
+    ) -> LocalUpdate:
+        """Evaluate, train by the schedule, evaluate again.
+
+        `received` are the round's shared weights, `personal` the device's own, float32 by name;
+        neither is changed. An evaluation round trains only the schedule's evaluation phases.
+        Raises TrainingDiverged, TrainingCancelled.
+        """
+        schedule = self.manifest.schedule
+        training = purpose is Purpose.TRAIN
+        phases = schedule.phases if training else schedule.evaluation_phases
+        weights = {name: a.copy() for group in (received, personal) for name, a in group.items()}
+        clock = _Stopwatch()
+        with clock.evaluating:
+            before = self._accuracy(weights)
+        loss: float | None = None
+        with clock.training:
+            for index, phase in enumerate(phases):
+                loss = self._run_phase(round_number, index, phases, weights, received, training)
+                if training and phase.trainable is not TrainableSet.SHARED:
+                    self.on_phase_end(index, {name: weights[name] for name in personal})
+        after = None
+        if phases:
+            with clock.evaluating:
+                after = self._accuracy(weights)
+        report = LocalReport(
+            samples=len(self.data.train),
+            received=before,
+            local=after,
+            loss=loss,
+            train_s=clock.training.seconds,
+            evaluate_s=clock.evaluating.seconds,
+        )
+        return LocalUpdate(
+            {name: weights[name] for name in personal},
+            {name: weights[name] for name in received},
+            report,
+        )
+
+    def _run_phase(
+        self,
+        round_number: int,
+        index: int,
+        phases: Sequence[Phase],
+        weights: Parameters,
+        received: Parameters,
+        training: bool,
+    ) -> float:
+        phase = phases[index]
+        self._freeze_all_but(phase.trainable, weights)
+        optimizer = Sgd(phase, received)
+        name = f"{index}" if training else f"evaluation-{index}"
+        loss = 0.0
+        for epoch in range(phase.epochs):
+            order = epoch_order(
+                self.seed, self.device, round_number, name, epoch, len(self.data.train)
+            )
+            loss = self._run_epoch(phase, weights, optimizer, order)
+            self.on_progress(
+                PhaseProgress(
+                    round_number, index, len(phases), phase.trainable, epoch, phase.epochs, loss
+                )
+            )
+        for trained in weights.values():
+            if not np.isfinite(trained).all():
+                raise TrainingDiverged(
+                    f"phase {index + 1} of round {round_number} diverged; "
+                    "lower the learning rate or set clip_norm"
+                )
+        return loss
+
+    def _run_epoch(
+        self,
+        phase: Phase,
+        weights: Parameters,
+        optimizer: Sgd,
+        order: np.ndarray[tuple[int], np.dtype[np.int64]],
+    ) -> float:
+        """The mean loss over the samples of one epoch."""
+        train, total = self.data.train, 0.0
+        for rows in epoch_batches(order, phase.batch_size):
+            if self.cancelled():
+                raise TrainingCancelled("the round was superseded")
+            step = self.runtime.gradients(
+                phase.trainable,
+                weights,
+                train.x[rows],
+                train.y[rows],
+                np.ones(len(rows), np.float32),
+            )
+            optimizer.step(weights, step.gradients)
+            total += step.loss * len(rows)
+        return total / len(order)
+
+    def _freeze_all_but(self, trainable: TrainableSet, weights: Parameters) -> None:
+        for group in Group:
+            for spec in self.manifest.layout(group):
+                weights[spec.name].flags.writeable = group in trainable.groups
+
+    def _accuracy(self, weights: Parameters) -> float | None:
+        test = self.data.test
+        if test is None:
+            return None
+        return personalized_accuracy(self.runtime, weights, test, self.data.label_shares)
+
+
+class _Span:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._start
+
+
+class _Stopwatch:
+    def __init__(self) -> None:
+        self.training = _Span()
+        self.evaluating = _Span()

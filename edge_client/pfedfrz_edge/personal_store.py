@@ -1,0 +1,89 @@
+"""The personal weights on the device's disk. They exist nowhere else, so losing them is final.
+
+Every save is a new file with a higher sequence number; the one before stays until the next save.
+A file that does not verify is set aside under another name, said, and the one before is used.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from pfedfrz_protocol import ConfigurationError, OperationError, Parameters
+from pfedfrz_storage import DamagedFile, load_tensors, remove_leftovers, save_tensors
+
+__all__ = ["PersonalStore", "StoredPersonal"]
+
+log = logging.getLogger(__name__)
+_KEEP = 2
+
+
+@dataclass(frozen=True)
+class StoredPersonal:
+    """Personal weights and where they come from."""
+
+    weights: Parameters
+    round: int
+    """The round whose training produced them."""
+    phase: int
+    """The phase of that round, counted from 0."""
+
+
+class PersonalStore:
+    """Versioned, verified personal weights of one bundle in one directory."""
+
+    def __init__(self, directory: Path, bundle_digest: str) -> None:
+        self._directory = directory
+        self._bundle = bundle_digest
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise OperationError(f"cannot make {directory}: {error.strerror}") from error
+        remove_leftovers(directory)
+
+    def _files(self) -> list[Path]:
+        """The saved files, newest first."""
+        return sorted(self._directory.glob("personal-*.safetensors"), reverse=True)
+
+    def save(self, stored: StoredPersonal) -> None:
+        """Write durably; OperationError when the disk refuses, and then the old file still holds."""
+        files = self._files()
+        newest = int(files[0].stem.rpartition("-")[2]) if files else 0
+        path = self._directory / f"personal-{newest + 1:09d}.safetensors"
+        notes = {
+            "bundle": self._bundle,
+            "round": str(stored.round),
+            "phase": str(stored.phase),
+        }
+        save_tensors(path, stored.weights, notes, mode=0o600)
+        for old in files[_KEEP - 1 :]:
+            old.unlink(missing_ok=True)
+
+    def load(self) -> StoredPersonal | None:
+        """The newest weights that verify; None when there are none yet.
+
+        Raises ConfigurationError when they belong to another bundle, and OperationError when
+        there are files but not one of them verifies: starting anew would hide a loss.
+        """
+        files = self._files()
+        for path in files:
+            try:
+                weights, notes = load_tensors(path)
+            except DamagedFile as error:
+                aside = path.with_suffix(".damaged")
+                path.replace(aside)
+                log.error("%s; kept as %s, using the version before it", error, aside.name)
+                continue
+            if notes.get("bundle") != self._bundle:
+                raise ConfigurationError(
+                    f"{self._directory} holds personal weights of another bundle; "
+                    "choose another state_dir or bring back that bundle"
+                )
+            return StoredPersonal(weights, int(notes["round"]), int(notes["phase"]))
+        if any(self._directory.glob("personal-*.damaged")):
+            raise OperationError(
+                f"no personal weights in {self._directory} can be read; "
+                "restore them from a backup, or empty the directory to begin anew"
+            )
+        return None

@@ -1,0 +1,327 @@
+"""A device's side of the rounds, as decisions only.
+
+Events go in, actions come out; no clock, no socket, no disk (the style of h11). The agent executes
+the actions. Messages from the network may come late, twice, in any order, or be made up: what does
+not fit the state is ignored or complained about, and only a defect of our own raises.
+
+The life of a round: the announcement names a model; unless its digest is held already, its chunks
+are fetched; the work runs; the trained update goes to disk, is announced, waits for a grant, is
+uploaded, and is settled by the coordinator's verdict. After a lost link or a restarted coordinator
+the update is simply announced again: announcing is idempotent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pfedfrz_protocol import (
+    Control,
+    CoordinatorStatus,
+    DesiredState,
+    Evaluated,
+    Grant,
+    Parameters,
+    ProtocolError,
+    Reassembly,
+    Rejected,
+    RejectReason,
+    RoundAnnouncement,
+    RoundFailed,
+    SharedCodec,
+    UpdateReady,
+    describe_transfer,
+    tensors_digest,
+)
+
+from .outbox import PendingUpdate
+from .session_exchange import (
+    Action,
+    Announce,
+    AnnouncementSeen,
+    CancelUpload,
+    CancelWork,
+    ChunkSeen,
+    CommandSeen,
+    Complain,
+    ControlSeen,
+    CoordinatorSeen,
+    EvaluationDone,
+    Event,
+    FetchModel,
+    ForgetPending,
+    KeepPending,
+    LinkRestored,
+    Quit,
+    StartWork,
+    StopFetching,
+    UpdateTrained,
+    Upload,
+    WorkBroken,
+    WorkKey,
+)
+from .session_states import SessionState, Signal, next_state
+
+__all__ = ["DeviceSession"]
+
+
+@dataclass(frozen=True)
+class _HeldModel:
+    digest: str
+    tensors: Parameters
+
+
+class DeviceSession:
+    """The state machine of one device in one federation."""
+
+    def __init__(
+        self,
+        device: str,
+        boot_id: str,
+        bundle_digest: str,
+        codec: SharedCodec,
+        pending: PendingUpdate | None = None,
+    ) -> None:
+        """`pending` is what the outbox holds from before a restart."""
+        self._device = device
+        self._boot_id = boot_id
+        self._bundle = bundle_digest
+        self._codec = codec
+        self._pending = pending
+        self._state = SessionState.IDLE
+        self._announcement: RoundAnnouncement | None = None
+        self._settled: tuple[int, int] = (0, 0)
+        """(round, epoch) of the last announcement that needs nothing more from this device."""
+        self._held: _HeldModel | None = None
+        self._reassembly: Reassembly | None = None
+        self._downloaded_bytes = 0
+        self._foreign = False
+
+    @property
+    def state(self) -> SessionState:
+        """What the device is doing."""
+        return self._state
+
+    @property
+    def round(self) -> int:
+        """The number of the last announced round; 0 before the first."""
+        return self._announcement.round if self._announcement else 0
+
+    def handle(self, event: Event) -> list[Action]:
+        """The actions that `event` calls for, in the order in which they must be executed."""
+        match event:
+            case LinkRestored():
+                return self._reannounce()
+            case CoordinatorSeen(status):
+                return self._on_coordinator(status)
+            case AnnouncementSeen(announcement):
+                return self._on_announcement(announcement)
+            case ChunkSeen(version, number, data):
+                return self._on_chunk(version, number, data)
+            case CommandSeen(command):
+                if isinstance(command, Grant):
+                    return self._on_grant(command)
+                return self._on_verdict(command)
+            case ControlSeen(control):
+                return self._on_control(control)
+            case UpdateTrained(key, update):
+                return self._on_update(key, update)
+            case EvaluationDone() | WorkBroken():
+                return self._on_work_over(event)
+
+    def _move(self, signal: Signal) -> None:
+        self._state = next_state(self._state, signal)
+
+    # The coordinator speaks
+
+    def _on_coordinator(self, status: CoordinatorStatus) -> list[Action]:
+        foreign = status.bundle != self._bundle
+        complaint = Complain(
+            f"the coordinator runs another bundle ({status.bundle[:12]}, this device has "
+            f"{self._bundle[:12]}): rounds are ignored until both have the same file"
+        )
+        newly_foreign = foreign and not self._foreign
+        self._foreign = foreign
+        return [complaint] if newly_foreign else []
+
+    def _on_control(self, control: Control) -> list[Action]:
+        return [*self._abandon(), Quit()] if control.desired is DesiredState.STOP else []
+
+    def _on_announcement(self, new: RoundAnnouncement) -> list[Action]:
+        old = self._announcement
+        if self._foreign or (old and (new.round, new.epoch) < (old.round, old.epoch)):
+            return []
+        same_work = old and (old.round, old.model.digest) == (new.round, new.model.digest)
+        busy = self._state is not SessionState.IDLE
+        if same_work and busy and self._device in new.selected:
+            # The round was opened again, by a restarted coordinator or for want of updates: what
+            # is being made, or has been made, is good for it.
+            moved = old is not None and new.epoch != old.epoch
+            self._announcement = new
+            return self._reannounce() if moved else []
+        actions = self._abandon()
+        self._announcement = new
+        if self._device not in new.selected or (new.round, new.epoch) <= self._settled:
+            return actions
+        return [*actions, *self._begin(new)]
+
+    def _begin(self, announcement: RoundAnnouncement) -> list[Action]:
+        pending = self._pending
+        if pending and (pending.round, pending.base) == (
+            announcement.round,
+            announcement.model.digest,
+        ):
+            self._move(Signal.RESUME)
+            return self._announce_pending(pending)
+        stale: list[Action] = []
+        if pending:
+            self._pending = None
+            stale = [ForgetPending()]
+        self._downloaded_bytes = 0
+        if self._held and self._held.digest == announcement.model.digest:
+            return [*stale, *self._work(announcement, self._held)]
+        try:
+            self._reassembly = Reassembly(
+                announcement.model.transfer, self._codec.max_payload_bytes
+            )
+        except ProtocolError as error:
+            return [*stale, Complain(f"round {announcement.round} cannot be fetched: {error}")]
+        self._move(Signal.FETCH)
+        return [*stale, FetchModel(announcement.model.version)]
+
+    def _work(self, announcement: RoundAnnouncement, held: _HeldModel) -> list[Action]:
+        self._move(Signal.WORK)
+        key = WorkKey(announcement.round, held.digest)
+        return [StartWork(key, announcement, held.tensors, self._downloaded_bytes)]
+
+    # The model arrives
+
+    def _on_chunk(self, version: int, number: int, data: bytes) -> list[Action]:
+        announcement = self._announcement
+        if (
+            self._state is not SessionState.FETCHING
+            or announcement is None
+            or self._reassembly is None
+            or version != announcement.model.version
+        ):
+            return []
+        self._downloaded_bytes += len(data)
+        try:
+            payload = self._reassembly.add(number, data)
+            if payload is None:
+                return []
+            _, tensors = self._codec.decode(payload)
+            if tensors_digest(tensors) != announcement.model.digest:
+                raise ProtocolError(RejectReason.WRONG_DIGEST, "not the announced model")
+        except ProtocolError as error:
+            return [Complain(f"model {version}, chunk {number}: {error}")]
+        self._reassembly = None
+        self._held = _HeldModel(announcement.model.digest, tensors)
+        return [StopFetching(version), *self._work(announcement, self._held)]
+
+    # The work ends
+
+    def _is_current(self, key: WorkKey) -> bool:
+        announced = self._announcement
+        return (
+            self._state is SessionState.WORKING
+            and announced is not None
+            and key == WorkKey(announced.round, announced.model.digest)
+        )
+
+    def _on_update(self, key: WorkKey, update: PendingUpdate) -> list[Action]:
+        if not self._is_current(key):
+            return []
+        self._pending = update
+        self._move(Signal.UPDATE_MADE)
+        return [KeepPending(update), *self._announce_pending(update)]
+
+    def _on_work_over(self, event: EvaluationDone | WorkBroken) -> list[Action]:
+        announcement = self._announcement
+        if not self._is_current(event.key) or announcement is None:
+            return []
+        self._settle(announcement)
+        self._move(Signal.WORK_OVER)
+        number, epoch = announcement.round, announcement.epoch
+        if isinstance(event, WorkBroken):
+            failure = RoundFailed(number, epoch, self._boot_id, event.detail[:500])
+            return [Complain(f"round {number}: {event.detail}"), Announce(failure)]
+        return [Announce(Evaluated(number, epoch, self._boot_id, event.report))]
+
+    # The update goes up
+
+    def _announce_pending(self, pending: PendingUpdate) -> list[Action]:
+        announcement = self._announcement
+        epoch = announcement.epoch if announcement else 0
+        ready = UpdateReady(
+            pending.round,
+            epoch,
+            self._boot_id,
+            pending.base,
+            describe_transfer(pending.payload),
+            pending.report,
+        )
+        return [Announce(ready)]
+
+    def _reannounce(self) -> list[Action]:
+        if self._pending is None or self._state not in (
+            SessionState.READY,
+            SessionState.UPLOADING,
+        ):
+            return []
+        uploading = self._state is SessionState.UPLOADING
+        self._move(Signal.INTERRUPTED)
+        stop: list[Action] = [CancelUpload()] if uploading else []
+        return [*stop, *self._announce_pending(self._pending)]
+
+    def _concerns(self, round_number: int, epoch: int) -> bool:
+        announced = self._announcement
+        return (
+            self._state in (SessionState.READY, SessionState.UPLOADING)
+            and announced is not None
+            and (announced.round, announced.epoch) == (round_number, epoch)
+        )
+
+    def _on_grant(self, grant: Grant) -> list[Action]:
+        if not self._concerns(grant.round, grant.epoch) or self._pending is None:
+            return []
+        again = self._state is SessionState.UPLOADING
+        self._move(Signal.GRANTED)
+        upload = Upload(grant.round, self._pending.payload)
+        return [CancelUpload(), upload] if again else [upload]
+
+    def _on_verdict(self, verdict: Accepted | Rejected) -> list[Action]:
+        announcement = self._announcement
+        if not self._concerns(verdict.round, verdict.epoch) or announcement is None:
+            return []
+        uploading = self._state is SessionState.UPLOADING
+        self._settle(announcement)
+        self._pending = None
+        self._move(Signal.SETTLED)
+        actions: list[Action] = [CancelUpload()] if uploading else []
+        if isinstance(verdict, Rejected):
+            actions.append(
+                Complain(
+                    f"round {verdict.round}: the coordinator rejected the update, "
+                    f"{verdict.reason.value}: {verdict.detail}"
+                )
+            )
+        return [*actions, ForgetPending()]
+
+    def _settle(self, announcement: RoundAnnouncement) -> None:
+        self._settled = (announcement.round, announcement.epoch)
+
+    def _abandon(self) -> list[Action]:
+        """Leave whatever is going on for the current round."""
+        actions: list[Action] = []
+        match self._state:
+            case SessionState.FETCHING if self._announcement:
+                self._reassembly = None
+                actions = [StopFetching(self._announcement.model.version)]
+            case SessionState.WORKING:
+                actions = [CancelWork()]
+            case SessionState.UPLOADING:
+                actions = [CancelUpload()]
+            case _:
+                pass
+        self._move(Signal.SUPERSEDED)
+        return actions

@@ -1,0 +1,224 @@
+"""What goes into a device's session and what comes out: events and actions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pfedfrz_protocol import (
+    Command,
+    Control,
+    CoordinatorStatus,
+    DeviceEvent,
+    LocalReport,
+    Parameters,
+    RoundAnnouncement,
+)
+
+from .outbox import PendingUpdate
+
+__all__ = [
+    "Action",
+    "Announce",
+    "AnnouncementSeen",
+    "CancelUpload",
+    "CancelWork",
+    "ChunkSeen",
+    "CommandSeen",
+    "Complain",
+    "ControlSeen",
+    "CoordinatorSeen",
+    "EvaluationDone",
+    "Event",
+    "FetchModel",
+    "ForgetPending",
+    "KeepPending",
+    "LinkRestored",
+    "Quit",
+    "StartWork",
+    "StopFetching",
+    "UpdateTrained",
+    "Upload",
+    "WorkBroken",
+    "WorkKey",
+]
+
+
+@dataclass(frozen=True)
+class WorkKey:
+    """Identifies one piece of work, so that the end of a superseded one is not taken for it."""
+
+    round: int
+    digest: str
+
+
+# Events
+
+
+@dataclass(frozen=True)
+class LinkRestored:
+    """The link came up, perhaps after an outage in which messages were lost."""
+
+
+@dataclass(frozen=True)
+class CoordinatorSeen:
+    """The coordinator's status."""
+
+    status: CoordinatorStatus
+
+
+@dataclass(frozen=True)
+class AnnouncementSeen:
+    """A round announcement, perhaps one that was seen before."""
+
+    announcement: RoundAnnouncement
+
+
+@dataclass(frozen=True)
+class ChunkSeen:
+    """A chunk of a model version."""
+
+    version: int
+    number: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class CommandSeen:
+    """A command to this device."""
+
+    command: Command
+
+
+@dataclass(frozen=True)
+class ControlSeen:
+    """The federation's desired state."""
+
+    control: Control
+
+
+@dataclass(frozen=True)
+class UpdateTrained:
+    """The work of a training round is done and encoded."""
+
+    key: WorkKey
+    update: PendingUpdate
+
+
+@dataclass(frozen=True)
+class EvaluationDone:
+    """The work of an evaluation round is done."""
+
+    key: WorkKey
+    report: LocalReport
+
+
+@dataclass(frozen=True)
+class WorkBroken:
+    """The work could not be done."""
+
+    key: WorkKey
+    detail: str
+
+
+Event = (
+    LinkRestored
+    | CoordinatorSeen
+    | AnnouncementSeen
+    | ChunkSeen
+    | CommandSeen
+    | ControlSeen
+    | UpdateTrained
+    | EvaluationDone
+    | WorkBroken
+)
+
+
+# Actions
+
+
+@dataclass(frozen=True)
+class FetchModel:
+    """Subscribe to the chunks of a model version."""
+
+    version: int
+
+
+@dataclass(frozen=True)
+class StopFetching:
+    """Unsubscribe from them."""
+
+    version: int
+
+
+@dataclass(frozen=True)
+class StartWork:
+    """Evaluate and train with these shared weights; answer with one of the three work events."""
+
+    key: WorkKey
+    announcement: RoundAnnouncement
+    received: Parameters
+    downloaded_bytes: int
+
+
+@dataclass(frozen=True)
+class CancelWork:
+    """Call the running work off."""
+
+
+@dataclass(frozen=True)
+class Announce:
+    """Publish an event of this device."""
+
+    event: DeviceEvent
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Send the payload in chunks, from the first one."""
+
+    round: int
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class CancelUpload:
+    """Stop sending chunks."""
+
+
+@dataclass(frozen=True)
+class KeepPending:
+    """Put the update on disk, before it is announced."""
+
+    update: PendingUpdate
+
+
+@dataclass(frozen=True)
+class ForgetPending:
+    """The update is settled; take it off the disk."""
+
+
+@dataclass(frozen=True)
+class Complain:
+    """Tell the person who reads the log."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Quit:
+    """The federation is over."""
+
+
+Action = (
+    FetchModel
+    | StopFetching
+    | StartWork
+    | CancelWork
+    | Announce
+    | Upload
+    | CancelUpload
+    | KeepPending
+    | ForgetPending
+    | Complain
+    | Quit
+)

@@ -1,0 +1,27 @@
+"""Configuration files: TOML into strict structs."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from .errors import ConfigurationError
+
+__all__ = ["decode_configuration"]
+
+Settings = TypeVar("Settings")
+
+
+def decode_configuration(data: bytes, source: str, kind: type[Settings]) -> Settings:
+    """The settings in a TOML file's content; ConfigurationError names `source` and the fault.
+
+    Unknown keys are faults: a misspelt key would otherwise be a default that nobody chose.
+    """
+    try:
+        return msgspec.toml.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
+        raise ConfigurationError(f"{source}: {error}; known keys here: {known}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{source}: not TOML: {error}") from error

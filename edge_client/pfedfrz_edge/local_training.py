@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pfedfrz_protocol import (
     Group,
@@ -146,7 +147,7 @@ class LocalTraining:
         phase: Phase,
         weights: Parameters,
         optimizer: Sgd,
-        order: np.ndarray[tuple[int], np.dtype[np.int64]],
+        order: NDArray[np.int64],
     ) -> float:
         """The mean loss over the samples of one epoch."""
         train, total = self.data.train, 0.0

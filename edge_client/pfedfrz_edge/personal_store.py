@@ -47,7 +47,7 @@ class PersonalStore:
         return sorted(self._directory.glob("personal-*.safetensors"), reverse=True)
 
     def save(self, stored: StoredPersonal) -> None:
-        """Write durably; OperationError when the disk refuses, and then the old file still holds."""
+        """Write durably; OperationError when the disk refuses, the old file then still holds."""
         files = self._files()
         newest = int(files[0].stem.rpartition("-")[2]) if files else 0
         path = self._directory / f"personal-{newest + 1:09d}.safetensors"

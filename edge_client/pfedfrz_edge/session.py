@@ -15,8 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pfedfrz_protocol import (
+    Accepted,
     Control,
-    CoordinatorStatus,
     DesiredState,
     Evaluated,
     Grant,
@@ -44,7 +44,6 @@ from .session_exchange import (
     CommandSeen,
     Complain,
     ControlSeen,
-    CoordinatorSeen,
     EvaluationDone,
     Event,
     FetchModel,
@@ -90,11 +89,11 @@ class DeviceSession:
         self._state = SessionState.IDLE
         self._announcement: RoundAnnouncement | None = None
         self._settled: tuple[int, int] = (0, 0)
-        """(round, epoch) of the last announcement that needs nothing more from this device."""
+        """(epoch, round) of the last announcement that needs nothing more from this device."""
         self._held: _HeldModel | None = None
         self._reassembly: Reassembly | None = None
         self._downloaded_bytes = 0
-        self._foreign = False
+        self._complained_of = ""
 
     @property
     def state(self) -> SessionState:
@@ -111,8 +110,6 @@ class DeviceSession:
         match event:
             case LinkRestored():
                 return self._reannounce()
-            case CoordinatorSeen(status):
-                return self._on_coordinator(status)
             case AnnouncementSeen(announcement):
                 return self._on_announcement(announcement)
             case ChunkSeen(version, number, data):
@@ -133,23 +130,15 @@ class DeviceSession:
 
     # The coordinator speaks
 
-    def _on_coordinator(self, status: CoordinatorStatus) -> list[Action]:
-        foreign = status.bundle != self._bundle
-        complaint = Complain(
-            f"the coordinator runs another bundle ({status.bundle[:12]}, this device has "
-            f"{self._bundle[:12]}): rounds are ignored until both have the same file"
-        )
-        newly_foreign = foreign and not self._foreign
-        self._foreign = foreign
-        return [complaint] if newly_foreign else []
-
     def _on_control(self, control: Control) -> list[Action]:
         return [*self._abandon(), Quit()] if control.desired is DesiredState.STOP else []
 
     def _on_announcement(self, new: RoundAnnouncement) -> list[Action]:
         old = self._announcement
-        if self._foreign or (old and (new.round, new.epoch) < (old.round, old.epoch)):
+        if old and (new.epoch, new.round) < (old.epoch, old.round):
             return []
+        if new.bundle != self._bundle:
+            return self._refuse_foreign(new.bundle)
         same_work = old and (old.round, old.model.digest) == (new.round, new.model.digest)
         busy = self._state is not SessionState.IDLE
         if same_work and busy and self._device in new.selected:
@@ -160,9 +149,20 @@ class DeviceSession:
             return self._reannounce() if moved else []
         actions = self._abandon()
         self._announcement = new
-        if self._device not in new.selected or (new.round, new.epoch) <= self._settled:
+        if self._device not in new.selected or (new.epoch, new.round) <= self._settled:
             return actions
         return [*actions, *self._begin(new)]
+
+    def _refuse_foreign(self, bundle: str) -> list[Action]:
+        if self._complained_of == bundle:
+            return []
+        self._complained_of = bundle
+        return [
+            Complain(
+                f"the coordinator runs another bundle ({bundle[:12]}..., this device has "
+                f"{self._bundle[:12]}...): its rounds are ignored until both have the same file"
+            )
+        ]
 
     def _begin(self, announcement: RoundAnnouncement) -> list[Action]:
         pending = self._pending
@@ -308,7 +308,7 @@ class DeviceSession:
         return [*actions, ForgetPending()]
 
     def _settle(self, announcement: RoundAnnouncement) -> None:
-        self._settled = (announcement.round, announcement.epoch)
+        self._settled = (announcement.epoch, announcement.round)
 
     def _abandon(self) -> list[Action]:
         """Leave whatever is going on for the current round."""

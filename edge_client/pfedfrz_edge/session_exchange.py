@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pfedfrz_protocol import (
     Command,
     Control,
-    CoordinatorStatus,
     DeviceEvent,
     LocalReport,
     Parameters,
@@ -26,7 +25,6 @@ __all__ = [
     "CommandSeen",
     "Complain",
     "ControlSeen",
-    "CoordinatorSeen",
     "EvaluationDone",
     "Event",
     "FetchModel",
@@ -57,13 +55,6 @@ class WorkKey:
 @dataclass(frozen=True)
 class LinkRestored:
     """The link came up, perhaps after an outage in which messages were lost."""
-
-
-@dataclass(frozen=True)
-class CoordinatorSeen:
-    """The coordinator's status."""
-
-    status: CoordinatorStatus
 
 
 @dataclass(frozen=True)
@@ -122,7 +113,6 @@ class WorkBroken:
 
 Event = (
     LinkRestored
-    | CoordinatorSeen
     | AnnouncementSeen
     | ChunkSeen
     | CommandSeen

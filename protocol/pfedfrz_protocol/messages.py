@@ -91,7 +91,7 @@ class CoordinatorStatus(_Message, frozen=True):
 
 
 class Control(_Message, frozen=True):
-    """`control`, retained. The epoch counts the coordinator's starts and reopened rounds."""
+    """`control`, retained."""
 
     desired: DesiredState
     epoch: Number
@@ -113,10 +113,16 @@ class ModelReference(_Message, frozen=True):
 
 
 class RoundAnnouncement(_Message, frozen=True):
-    """`round`, retained: who does what with which model, and for how long it is worth doing."""
+    """`round`, retained: who does what with which model, and for how long it is worth doing.
+
+    Announcements are ordered by (epoch, round). The epoch grows with every start of the coordinator
+    and every time a round is opened again, also when the coordinator's state was wiped.
+    """
 
     round: Number
     epoch: Number
+    bundle: Digest
+    """The bundle that this federation trains; a device with another one must not take part."""
     purpose: Purpose
     model: ModelReference
     selected: tuple[Name, ...]

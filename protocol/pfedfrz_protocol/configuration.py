@@ -10,7 +10,7 @@ from .errors import ConfigurationError
 
 __all__ = ["decode_configuration"]
 
-Settings = TypeVar("Settings")
+Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 
 def decode_configuration(data: bytes, source: str, kind: type[Settings]) -> Settings:

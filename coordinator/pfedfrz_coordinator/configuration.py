@@ -1,0 +1,41 @@
+"""The coordinator's TOML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from pfedfrz_protocol import ConfigurationError, check_name, decode_configuration
+
+from .policy import RoundPolicy
+from .validation import ValidationPolicy
+
+__all__ = ["CoordinatorSettings", "load_coordinator_settings"]
+
+
+class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that a coordinator is told; relative paths start at the file's folder."""
+
+    federation: str
+    bundle: Path
+    state_dir: Path
+    broker: str = "mqtt://127.0.0.1:1883"
+    aggregation: str = "mean"
+    rounds: RoundPolicy = RoundPolicy()
+    validation: ValidationPolicy = ValidationPolicy()
+
+
+def load_coordinator_settings(path: Path) -> CoordinatorSettings:
+    """The settings in `path`; ConfigurationError names the file, the key and the remedy."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    settings = decode_configuration(data, str(path), CoordinatorSettings)
+    check_name("federation", settings.federation)
+    return msgspec.structs.replace(
+        settings,
+        bundle=path.parent / settings.bundle,
+        state_dir=path.parent / settings.state_dir,
+    )

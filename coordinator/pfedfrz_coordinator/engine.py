@@ -1,0 +1,404 @@
+"""The round engine: who takes part, when a round opens and closes, and what each device is told.
+
+Decisions only: events and the time go in, actions come out (the style of h11). The service executes
+the actions; the same engine runs under MQTT, under the in-memory link and in property tests.
+
+A round stays open until every selected device is settled or its deadline passes. With too few
+updates at the deadline it is opened again under a new epoch: updates that were accepted stay, and
+whoever has not delivered (or came later) is asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from pfedfrz_protocol import (
+    Accepted,
+    DesiredState,
+    Grant,
+    ModelReference,
+    Purpose,
+    Rejected,
+    RejectReason,
+    RoundAnnouncement,
+)
+
+from .engine_exchange import (
+    Action,
+    Aggregate,
+    AggregationDone,
+    CloseRound,
+    ControlRequested,
+    DeviceAppeared,
+    DeviceFailed,
+    DeviceLost,
+    EvaluationReported,
+    Event,
+    ExpectUpload,
+    Finish,
+    Note,
+    OpenRound,
+    SendCommand,
+    Tick,
+    UpdateOffered,
+    UpdateRefused,
+    UpdateStored,
+)
+from .engine_states import (
+    EngineSignal,
+    EngineState,
+    MemberSignal,
+    MemberState,
+    next_engine_state,
+)
+from .open_round import Member, OpenRoundState
+from .policy import RoundPolicy
+
+__all__ = ["RoundEngine", "StartingPoint"]
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """Where the engine begins: a new federation, or what the journal says after a restart."""
+
+    model: ModelReference
+    epoch: int
+    completed: int = 0
+    """The last closed round."""
+    accepted: tuple[str, ...] = ()
+    """Devices whose updates for round `completed + 1` are already on disk."""
+
+
+class RoundEngine:
+    """The state machine of one federation's rounds."""
+
+    def __init__(
+        self, policy: RoundPolicy, bundle_digest: str, start: StartingPoint, now_s: float
+    ) -> None:
+        """`now_s` is any monotonic clock in seconds, the same that `handle` is given."""
+        self._policy = policy
+        self._bundle = bundle_digest
+        self._model = start.model
+        self._epoch = start.epoch
+        self._completed = start.completed
+        self._kept = set(start.accepted)
+        self._state = EngineState.WAITING
+        self._desired = DesiredState.RUN
+        self._present: set[str] = set()
+        self._round: OpenRoundState | None = None
+        self._started = False
+        self._start_by_s = now_s + policy.start_timeout_s
+
+    @property
+    def state(self) -> EngineState:
+        """What the federation is doing."""
+        return self._state
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the current announcement."""
+        return self._epoch
+
+    @property
+    def round(self) -> int:
+        """The number of the open round, or of the last closed one between rounds."""
+        return self._round.number if self._round else self._completed
+
+    @property
+    def present(self) -> frozenset[str]:
+        """The devices that are online."""
+        return frozenset(self._present)
+
+    def wake_at_s(self) -> float | None:
+        """When a Tick is due at the latest; None when only messages can change anything."""
+        if self._state is EngineState.WAITING and not self._started:
+            return self._start_by_s
+        if self._round is None or self._state is not EngineState.COLLECTING:
+            return None
+        expiries = (
+            member.granted_s + self._policy.grant_timeout_s
+            for member in self._round.members.values()
+            if member.state is MemberState.GRANTED
+        )
+        return min(self._round.deadline_s, *expiries, math.inf)
+
+    def handle(self, event: Event, now_s: float) -> list[Action]:
+        """The actions that `event` calls for, in the order in which they must be executed."""
+        if self._state is EngineState.FINISHED:
+            return self._late(event)
+        match event:
+            case DeviceAppeared(device):
+                self._present.add(device)
+                actions: list[Action] = []
+            case DeviceLost(device):
+                actions = self._on_lost(device)
+            case UpdateOffered():
+                actions = self._on_offer(event)
+            case UpdateStored(device, number):
+                actions = self._on_stored(device, number)
+            case UpdateRefused():
+                actions = self._on_refused(event)
+            case EvaluationReported():
+                actions = self._on_report(event)
+            case DeviceFailed():
+                actions = self._on_failed(event)
+            case AggregationDone(model):
+                actions = self._on_aggregated(model)
+            case ControlRequested(desired):
+                actions = self._on_control(desired)
+            case Tick():
+                actions = []
+        return [*actions, *self._advance(now_s)]
+
+    # Time and progress
+
+    def _advance(self, now_s: float) -> list[Action]:
+        """Everything that follows from the state as it is now."""
+        actions: list[Action] = []
+        if self._state is EngineState.COLLECTING:
+            actions += self._expire_grants(now_s)
+            closed = self._close_if_over(now_s)
+            actions += self._grant(now_s) if closed is None else closed
+        if self._state is EngineState.WAITING:
+            actions += self._open_if_possible(now_s)
+        return actions
+
+    def _open_if_possible(self, now_s: float) -> list[Action]:
+        policy = self._policy
+        number = self._completed + 1
+        last = policy.rounds + (1 if policy.evaluate else 0)
+        if number > last:
+            self._state = next_engine_state(self._state, EngineSignal.FINISH)
+            return [Finish()]
+        needed = policy.min_devices
+        if not self._started and now_s < self._start_by_s:
+            needed = max(needed, policy.start_devices)
+        # An update accepted before a restart counts, whether its device is back or not.
+        if self._desired is not DesiredState.RUN or len(self._present | self._kept) < needed:
+            return []
+        evaluating = number > policy.rounds
+        purpose = Purpose.EVALUATE if evaluating else Purpose.TRAIN
+        asked = sorted(self._present) if evaluating else self._select(number)
+        if not asked and not self._kept:
+            return []
+        self._started = True
+        members = {device: Member() for device in asked}
+        members.update({device: Member(MemberState.ACCEPTED) for device in self._kept})
+        self._kept = set()
+        self._round = OpenRoundState(number, purpose, now_s + policy.deadline_s, members)
+        self._state = next_engine_state(self._state, EngineSignal.OPEN)
+        opened = OpenRound(
+            RoundAnnouncement(
+                number,
+                self._epoch,
+                self._bundle,
+                purpose,
+                self._model,
+                self._round.unsettled(),
+                policy.deadline_s,
+            )
+        )
+        return [opened, *(self._close_if_over(now_s) or [])]
+
+    def _select(self, number: int) -> list[str]:
+        """The devices of a round: a seeded draw among those that are there and have not given."""
+        candidates = sorted(self._present - self._kept)
+        wanted = self._policy.participants
+        if not wanted:
+            return candidates
+        places = max(0, wanted - len(self._kept))
+        if places >= len(candidates):
+            return candidates
+        key = f"{self._policy.seed}/{number}/{self._epoch}".encode()
+        entropy = int.from_bytes(hashlib.sha256(key).digest(), "big")
+        drawn = np.random.default_rng(entropy).choice(len(candidates), places, replace=False)
+        return sorted(candidates[int(index)] for index in drawn)
+
+    def _close_if_over(self, now_s: float) -> list[Action] | None:
+        """Close or reopen the round if nothing more can come of it; None while it goes on."""
+        current = self._round
+        if current is None:
+            return None
+        unsettled = current.unsettled()
+        overdue = now_s >= current.deadline_s
+        if unsettled and not overdue:
+            return None
+        missing_note: list[Action] = []
+        if unsettled:
+            names = ", ".join(unsettled)
+            missing_note = [Note(f"round {current.number}: deadline passed without {names}")]
+        if current.purpose is Purpose.EVALUATE:
+            self._completed, self._round = current.number, None
+            self._state = next_engine_state(self._state, EngineSignal.REPORTS_IN)
+            return [*missing_note, CloseRound(current.number, current.purpose, unsettled)]
+        accepted = current.count(MemberState.ACCEPTED)
+        if accepted >= max(1, math.ceil(self._policy.quorum * len(current.members))):
+            self._state = next_engine_state(self._state, EngineSignal.CLOSE)
+            devices = current.in_state(MemberState.ACCEPTED)
+            return [*missing_note, Aggregate(current.number, devices)]
+        if not overdue:
+            # Everybody has answered and too few have delivered: wait, do not spin.
+            return None
+        self._kept = set(current.in_state(MemberState.ACCEPTED))
+        self._round = None
+        self._epoch += 1
+        self._state = next_engine_state(self._state, EngineSignal.REOPEN)
+        text = (
+            f"round {current.number}: {accepted} of {len(current.members)} updates at the "
+            "deadline, below the quorum; opened again"
+        )
+        return [*missing_note, Note(text)]
+
+    def _on_aggregated(self, model: ModelReference) -> list[Action]:
+        current = self._round
+        if current is None or self._state is not EngineState.AGGREGATING:
+            return []
+        self._model = model
+        self._completed, self._round = current.number, None
+        self._state = next_engine_state(self._state, EngineSignal.AGGREGATED)
+        return [CloseRound(current.number, current.purpose, current.unsettled())]
+
+    def _on_control(self, desired: DesiredState) -> list[Action]:
+        self._desired = desired
+        if desired is not DesiredState.STOP:
+            return []
+        self._round = None
+        self._state = next_engine_state(self._state, EngineSignal.FINISH)
+        return [Finish()]
+
+    # Devices
+
+    def _on_lost(self, device: str) -> list[Action]:
+        self._present.discard(device)
+        member = self._round.members.get(device) if self._round else None
+        if self._round is None or member is None or member.state.settled:
+            return []
+        return [Note(f"round {self._round.number}: {device} went away while {member.state.value}")]
+
+    def _on_offer(self, offer: UpdateOffered) -> list[Action]:
+        current, device = self._round, offer.device
+        if current is None or (offer.round, offer.epoch) != (current.number, self._epoch):
+            return self._verdict_on_stale(offer)
+        member = current.members.get(device)
+        if member is None or current.purpose is Purpose.EVALUATE:
+            return [self._reject(offer, RejectReason.NOT_SELECTED, "not a member of the round")]
+        if member.state is MemberState.ACCEPTED:
+            return [SendCommand(device, Accepted(offer.round, offer.epoch))]
+        if member.state.settled:
+            return [self._reject(offer, RejectReason.DUPLICATE, "already settled in this round")]
+        if self._state is not EngineState.COLLECTING:
+            return [self._reject(offer, RejectReason.LATE, "the round is closed")]
+        if offer.base != self._model.digest:
+            member.move(MemberSignal.REJECT)
+            detail = (
+                f"trained from {offer.base[:12]}, the round's model is {self._model.digest[:12]}"
+            )
+            return [self._reject(offer, RejectReason.WRONG_BASE, detail)]
+        member.move(MemberSignal.OFFER)
+        member.transfer = offer.transfer
+        if device not in current.queue:
+            current.queue.append(device)
+        return []
+
+    def _verdict_on_stale(self, offer: UpdateOffered) -> list[Action]:
+        newer = (offer.epoch, offer.round) > (self._epoch, self.round)
+        detail = "no such round" if newer else "the round is over or was opened again"
+        return [self._reject(offer, RejectReason.LATE, detail)]
+
+    def _reject(self, offer: UpdateOffered, reason: RejectReason, detail: str) -> Action:
+        return SendCommand(offer.device, Rejected(offer.round, offer.epoch, reason, detail))
+
+    def _grant(self, now_s: float) -> list[Action]:
+        """Fill the free upload places."""
+        current, actions = self._round, list[Action]()
+        if current is None:
+            return actions
+        while current.queue and (current.count(MemberState.GRANTED) < self._policy.uploads_at_once):
+            device = current.queue.popleft()
+            member = current.members[device]
+            if member.state is not MemberState.OFFERED or member.transfer is None:
+                continue
+            member.move(MemberSignal.GRANT)
+            member.granted_s = now_s
+            actions += [
+                ExpectUpload(device, current.number, member.transfer),
+                SendCommand(device, Grant(current.number, self._epoch)),
+            ]
+        return actions
+
+    def _expire_grants(self, now_s: float) -> list[Action]:
+        current = self._round
+        if current is None:
+            return []
+        late = sorted(
+            device
+            for device, member in current.members.items()
+            if member.state is MemberState.GRANTED
+            and now_s >= member.granted_s + self._policy.grant_timeout_s
+        )
+        for device in late:
+            current.members[device].move(MemberSignal.GRANT_EXPIRED)
+            current.queue.append(device)
+        return [
+            Note(f"round {current.number}: {device} did not upload in time; asked again")
+            for device in late
+        ]
+
+    def _granted(self, device: str, number: int) -> Member | None:
+        current = self._round
+        member = current.members.get(device) if current and current.number == number else None
+        return member if member and member.state is MemberState.GRANTED else None
+
+    def _on_stored(self, device: str, number: int) -> list[Action]:
+        member = self._granted(device, number)
+        if member is None:
+            return []
+        member.move(MemberSignal.ACCEPT)
+        return [SendCommand(device, Accepted(number, self._epoch))]
+
+    def _on_refused(self, refused: UpdateRefused) -> list[Action]:
+        member = self._granted(refused.device, refused.round)
+        if member is None:
+            return []
+        member.move(MemberSignal.REJECT)
+        verdict = Rejected(refused.round, self._epoch, refused.reason, refused.detail[:500])
+        return [
+            SendCommand(refused.device, verdict),
+            Note(
+                f"round {refused.round}: update of {refused.device} rejected, "
+                f"{refused.reason.value}: {refused.detail}"
+            ),
+        ]
+
+    def _unsettled_member(self, device: str, number: int, epoch: int) -> Member | None:
+        current = self._round
+        if (
+            current is None
+            or self._state is not EngineState.COLLECTING
+            or (number, epoch) != (current.number, self._epoch)
+        ):
+            return None
+        member = current.members.get(device)
+        return None if member is None or member.state.settled else member
+
+    def _on_report(self, report: EvaluationReported) -> list[Action]:
+        member = self._unsettled_member(report.device, report.round, report.epoch)
+        if member and self._round and self._round.purpose is Purpose.EVALUATE:
+            member.move(MemberSignal.REPORT)
+        return []
+
+    def _on_failed(self, failed: DeviceFailed) -> list[Action]:
+        member = self._unsettled_member(failed.device, failed.round, failed.epoch)
+        if member is None:
+            return []
+        member.move(MemberSignal.FAIL)
+        return [Note(f"round {failed.round}: {failed.device} failed: {failed.detail}")]
+
+    def _late(self, event: Event) -> list[Action]:
+        if isinstance(event, UpdateOffered):
+            return [self._reject(event, RejectReason.LATE, "the federation is over")]
+        return []

@@ -1,0 +1,220 @@
+"""What has happened, in SQLite: the truth after a crash and the source of every report.
+
+WAL with synchronous FULL: a committed row survives a power cut. Rows are written before their
+effects are published, so a restart can only repeat, never forget.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from pfedfrz_protocol import LocalReport, OperationError, Purpose, RejectReason, RoundMetrics
+
+__all__ = ["DeviceRow", "Journal", "RoundRow"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS rounds (
+    number INTEGER PRIMARY KEY, purpose TEXT NOT NULL, model_version INTEGER NOT NULL,
+    model_digest TEXT NOT NULL, opened_at REAL NOT NULL, closed_at REAL, metrics TEXT) STRICT;
+CREATE TABLE IF NOT EXISTS members (
+    round INTEGER NOT NULL, device TEXT NOT NULL, status TEXT NOT NULL, report TEXT,
+    samples INTEGER NOT NULL DEFAULT 0, norm REAL, payload_bytes INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (round, device)) STRICT;
+CREATE TABLE IF NOT EXISTS rejects (
+    round INTEGER NOT NULL, device TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL,
+    payload_bytes INTEGER NOT NULL, at REAL NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS notes (at REAL NOT NULL, text TEXT NOT NULL) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class RoundRow:
+    """One round as it was written down; times are Unix seconds of the coordinator's clock."""
+
+    number: int
+    purpose: Purpose
+    model_version: int
+    opened_at: float
+    closed_at: float | None
+    metrics: RoundMetrics | None
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """One device's part in one round."""
+
+    round: int
+    device: str
+    status: str
+    report: LocalReport | None
+    samples: int
+    norm: float | None
+    payload_bytes: int
+
+
+class Journal:
+    """The journal of one federation, in one file."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open, and make if need be; OperationError when the file cannot be used."""
+        self._path = path
+        try:
+            if read_only:
+                self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._db = sqlite3.connect(path, isolation_level=None)
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.executescript(_SCHEMA)
+        except (sqlite3.Error, OSError) as error:
+            raise OperationError(f"cannot open the journal {path}: {error}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise OperationError(f"journal {self._path}: {error}") from error
+
+    # Facts
+
+    def fact(self, name: str) -> str | None:
+        """A single remembered value."""
+        row = self._run("SELECT value FROM facts WHERE name = ?", name).fetchone()
+        return row[0] if row else None
+
+    def set_fact(self, name: str, value: str) -> None:
+        """Remember a single value."""
+        self._run("INSERT OR REPLACE INTO facts VALUES (?, ?)", name, value)
+
+    def note(self, text: str) -> None:
+        """Write down something that a person should know."""
+        self._run("INSERT INTO notes VALUES (?, ?)", time.time(), text)
+
+    def notes(self) -> list[str]:
+        """All notes, oldest first."""
+        return [row[0] for row in self._run("SELECT text FROM notes ORDER BY rowid")]
+
+    # Rounds
+
+    def open_round(
+        self, number: int, purpose: Purpose, version: int, digest: str, selected: tuple[str, ...]
+    ) -> None:
+        """A round is about to be announced; opening it again keeps what was accepted."""
+        self._run("BEGIN")
+        self._run(
+            "INSERT OR IGNORE INTO rounds VALUES (?, ?, ?, ?, ?, NULL, NULL)",
+            number, purpose.value, version, digest, time.time(),
+        )  # fmt: skip
+        for device in selected:
+            self._run(
+                "INSERT INTO members (round, device, status) VALUES (?, ?, 'selected') "
+                "ON CONFLICT DO UPDATE SET status = 'selected' WHERE status != 'accepted'",
+                number, device,
+            )  # fmt: skip
+        self._run("COMMIT")
+
+    def record_report(
+        self, number: int, device: str, status: str, report: LocalReport | None
+    ) -> None:
+        """What a device said of its own part in a round."""
+        body = msgspec.json.encode(report).decode() if report else None
+        self._run(
+            "UPDATE members SET status = ?, report = coalesce(?, report) "
+            "WHERE round = ? AND device = ? AND status != 'accepted'",
+            status, body, number, device,
+        )  # fmt: skip
+
+    def accept(
+        self, number: int, device: str, samples: int, norm: float, payload_bytes: int
+    ) -> None:
+        """An update is durable in the store; after this row it counts."""
+        self._run(
+            "UPDATE members SET status = 'accepted', samples = ?, norm = ?, payload_bytes = ? "
+            "WHERE round = ? AND device = ?",
+            samples, norm, payload_bytes, number, device,
+        )  # fmt: skip
+
+    def reject(
+        self, number: int, device: str, reason: RejectReason, detail: str, payload_bytes: int
+    ) -> None:
+        """An update was refused."""
+        self._run("BEGIN")
+        self._run(
+            "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?)",
+            number, device, reason.value, detail, payload_bytes, time.time(),
+        )  # fmt: skip
+        self._run(
+            "UPDATE members SET status = 'rejected' "
+            "WHERE round = ? AND device = ? AND status != 'accepted'",
+            number, device,
+        )  # fmt: skip
+        self._run("COMMIT")
+
+    def close_round(self, number: int, metrics: RoundMetrics) -> None:
+        """The round is over and its model, if it made one, is durable."""
+        body = msgspec.json.encode(metrics).decode()
+        self._run(
+            "UPDATE rounds SET closed_at = ?, metrics = ? WHERE number = ?",
+            time.time(), body, number,
+        )  # fmt: skip
+
+    def rounds(self) -> list[RoundRow]:
+        """All rounds in order."""
+        query = "SELECT number, purpose, model_version, opened_at, closed_at, metrics FROM rounds"
+        return [
+            RoundRow(
+                number,
+                Purpose(purpose),
+                version,
+                opened_at,
+                closed_at,
+                msgspec.json.decode(metrics, type=RoundMetrics) if metrics else None,
+            )
+            for number, purpose, version, opened_at, closed_at, metrics in self._run(
+                f"{query} ORDER BY number"
+            )
+        ]
+
+    def members(self, number: int) -> list[DeviceRow]:
+        """The devices of one round, by name."""
+        query = (
+            "SELECT round, device, status, report, samples, norm, payload_bytes FROM members "
+            "WHERE round = ? ORDER BY device"
+        )
+        return [
+            DeviceRow(
+                round_number,
+                device,
+                status,
+                msgspec.json.decode(report, type=LocalReport) if report else None,
+                samples,
+                norm,
+                payload_bytes,
+            )
+            for round_number, device, status, report, samples, norm, payload_bytes in self._run(
+                query, number
+            )
+        ]
+
+    def rejects(self, number: int | None = None) -> dict[RejectReason, int]:
+        """How many updates were refused, by reason; of one round or of all."""
+        where = "" if number is None else "WHERE round = ?"
+        values = () if number is None else (number,)
+        query = f"SELECT reason, count(*) FROM rejects {where} GROUP BY reason ORDER BY reason"
+        return {RejectReason(reason): count for reason, count in self._run(query, *values)}
+
+    def rejected_bytes(self, number: int) -> int:
+        """Payload bytes of one round's refused updates."""
+        query = "SELECT coalesce(sum(payload_bytes), 0) FROM rejects WHERE round = ?"
+        return int(self._run(query, number).fetchone()[0])

@@ -1,0 +1,41 @@
+"""A closed round in numbers, from the journal's rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from pfedfrz_protocol import RoundMetrics
+
+from .journal import Journal, RoundRow
+
+__all__ = ["summarize_round"]
+
+
+def summarize_round(journal: Journal, row: RoundRow) -> RoundMetrics:
+    """The numbers of a round that is just being closed."""
+    members = journal.members(row.number)
+    reports = [m.report for m in members if m.report is not None]
+    accepted = [m for m in members if m.status == "accepted"]
+    answered = ("accepted", "reported", "rejected", "failed")
+    return RoundMetrics(
+        round=row.number,
+        purpose=row.purpose,
+        model_version=row.model_version,
+        selected=len(members),
+        accepted=len(accepted),
+        rejected=journal.rejects(row.number),
+        missing=sum(m.status not in answered for m in members),
+        received_mean=_mean(r.received for r in reports),
+        local_mean=_mean(r.local for r in reports),
+        loss_mean=_mean(r.loss for r in reports),
+        uplink_bytes=sum(m.payload_bytes for m in accepted) + journal.rejected_bytes(row.number),
+        downlink_bytes=sum(r.downloaded_bytes for r in reports),
+        duration_s=max(0.0, time.time() - row.opened_at),
+        update_norms={m.device: m.norm for m in accepted if m.norm is not None},
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

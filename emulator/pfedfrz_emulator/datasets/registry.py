@@ -1,0 +1,53 @@
+"""Datasets by the name that a person gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pfedfrz_protocol import ConfigurationError
+
+from .cache import default_cache_dir
+from .dataset import Dataset
+from .digits import load_digits
+from .fashion_mnist import load_fashion_mnist
+from .mnist import load_mnist
+from .own_arrays import load_own_arrays
+
+__all__ = ["DATASETS", "check_dataset_name", "load_dataset"]
+
+DATASETS = ("mnist", "fashion-mnist", "digits", "npz:PATH")
+"""What `--dataset` takes."""
+
+_OWN = "npz:"
+
+
+def check_dataset_name(name: str) -> None:
+    """ConfigurationError, listing the names, unless `load_dataset` knows the name.
+
+    Lets a command refuse a misspelt name before it starts anything.
+    """
+    if name in DATASETS[:-1] or name.removeprefix(_OWN) not in ("", name):
+        return
+    raise ConfigurationError(f"unknown dataset {name!r}; the datasets are: {', '.join(DATASETS)}")
+
+
+def load_dataset(
+    name: str,
+    *,
+    input_shape: tuple[int, ...] | None = None,
+    cache_dir: Path | None = None,
+) -> Dataset:
+    """The named dataset with samples of `input_shape`, the shape of one model input.
+
+    `cache_dir` replaces the user's cache. Raises ConfigurationError for an unknown name, a
+    dataset that cannot be had here, a damaged file, or images that cannot be fitted to the model.
+    """
+    check_dataset_name(name)
+    cache = cache_dir or default_cache_dir()
+    if name.startswith(_OWN):
+        return load_own_arrays(Path(name.removeprefix(_OWN)).expanduser(), input_shape)
+    if name == "mnist":
+        return load_mnist(input_shape, cache)
+    if name == "fashion-mnist":
+        return load_fashion_mnist(input_shape, cache)
+    return load_digits(input_shape)

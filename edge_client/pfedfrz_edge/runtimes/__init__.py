@@ -1,0 +1,8 @@
+"""What computes gradients on the device, one runtime per file, behind one contract."""
+
+from __future__ import annotations
+
+from .base import Runtime, StepResult
+from .registry import RUNTIMES, RuntimeEntry, load_runtime
+
+__all__ = ["RUNTIMES", "Runtime", "RuntimeEntry", "StepResult", "load_runtime"]

@@ -1,0 +1,155 @@
+"""Gradients on plain onnxruntime, from graphs of standard operators whose weights are inputs.
+
+A graph's inputs are named `p.NAME` for a parameter, `x`, `y` and `weight`; its outputs `loss`,
+`correct` and `g.NAME`, or `logits`. A graph is fed only what it asks for: one whose frozen weights
+do not matter to it simply does not list them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state
+
+from pfedfrz_protocol import Bundle, ConfigurationError, OperationError, TrainableSet
+
+from .base import StepResult
+
+__all__ = ["OnnxRuntime"]
+
+# onnxruntime's exceptions share no base class but Exception itself.
+_FAULTS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    *(
+        fault
+        for fault in vars(onnxruntime_pybind11_state).values()
+        if isinstance(fault, type) and issubclass(fault, Exception)
+    ),
+)
+
+_SEVERITY_ERROR = 3
+
+
+class OnnxRuntime:
+    """The runtime `onnxruntime`; a graph is loaded when it is first used."""
+
+    name = "onnxruntime"
+
+    def __init__(
+        self, gradients: Mapping[TrainableSet, bytes], predict: bytes, *, threads: int = 1
+    ) -> None:
+        self._gradients = {
+            kind: _Graph(f"gradients of {kind.value}", content, threads)
+            for kind, content in gradients.items()
+        }
+        self._predict = _Graph("predict", predict, threads)
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, *, threads: int = 1) -> OnnxRuntime:
+        """The runtime over the graphs that `bundle` carries for it."""
+        graphs = bundle.manifest.runtimes[cls.name]
+        gradients = {kind: bundle.content(record) for kind, record in graphs.gradients.items()}
+        return cls(gradients, bundle.content(graphs.predict), threads=threads)
+
+    def gradients(
+        self,
+        trainable: TrainableSet,
+        parameters: Mapping[str, NDArray[np.float32]],
+        x: NDArray[np.float32],
+        y: NDArray[np.int64],
+        weight: NDArray[np.float32],
+    ) -> StepResult:
+        """Loss, hits and gradients on one batch (see Runtime)."""
+        if trainable not in self._gradients:
+            raise ConfigurationError(
+                f"runtime {self.name}: the bundle has no graph for the gradients of "
+                f"{trainable.value}; export it for a schedule that trains them"
+            )
+        outputs = self._gradients[trainable].run(parameters, {"x": x, "y": y, "weight": weight})
+        loss, correct = outputs.pop("loss"), outputs.pop("correct")
+        return StepResult(
+            float(loss), float(correct), {name[2:]: array for name, array in outputs.items()}
+        )
+
+    def predict(
+        self, parameters: Mapping[str, NDArray[np.float32]], x: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Logits, `(batch, classes) float32`, of x, `(batch, *shape) float32`."""
+        return self._predict.run(parameters, {"x": x})["logits"]
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    session: onnxruntime.InferenceSession
+    parameters: Mapping[str, str]
+    """Graph input by parameter name, for the parameters that the graph asks for."""
+    data: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class _Graph:
+    """One graph, its session opened at first use."""
+
+    def __init__(self, title: str, content: bytes, threads: int) -> None:
+        self._title = title
+        self._content = content
+        self._threads = threads
+        self._loaded: _Loaded | None = None
+
+    def run(
+        self,
+        parameters: Mapping[str, NDArray[np.float32]],
+        data: Mapping[str, NDArray[np.float32] | NDArray[np.int64]],
+    ) -> dict[str, NDArray[np.float32]]:
+        """Every output by name."""
+        if self._loaded is None:
+            self._loaded = self._load()
+        loaded = self._loaded
+        feed: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {
+            entry: parameters[name] for name, entry in loaded.parameters.items()
+        }
+        feed.update((name, data[name]) for name in loaded.data)
+        try:
+            outputs = loaded.session.run(loaded.outputs, feed)
+        except _FAULTS as error:
+            raise OperationError(f"onnxruntime failed at {self._title}: {_line(error)}") from error
+        return dict(zip(loaded.outputs, outputs, strict=True))
+
+    def _load(self) -> _Loaded:
+        try:
+            session = onnxruntime.InferenceSession(
+                self._content, _session_options(self._threads), providers=["CPUExecutionProvider"]
+            )
+        except _FAULTS as error:
+            raise ConfigurationError(
+                f"onnxruntime {onnxruntime.__version__} cannot load the graph {self._title}: "
+                f"{_line(error)}; install a newer onnxruntime or export the bundle again"
+            ) from error
+        inputs = tuple(entry.name for entry in session.get_inputs())
+        return _Loaded(
+            session,
+            MappingProxyType({name[2:]: name for name in inputs if name.startswith("p.")}),
+            tuple(name for name in inputs if not name.startswith("p.")),
+            tuple(entry.name for entry in session.get_outputs()),
+        )
+
+
+def _session_options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _SEVERITY_ERROR
+    # A board has other work to do than to wait in a loop for the next step.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _line(error: Exception) -> str:
+    """The first line of a message, which onnxruntime follows with traces and paths."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from .address import BrokerAddress, MqttOptions
+from .backoff import BackoffPolicy
 from .events import BulkDone, LinkDown, LinkEvent, LinkUp, Message, Posted, Refused
 from .faults import BrokerUnreachable, LinkClosed, LinkOverflow, PayloadTooLarge
+from .filters import check_filter, check_topic, topic_matches
 from .link import Link, LinkLimits, Traffic, Will
+from .mqtt import MqttLink
+from .probe import probe_broker
 
 __all__ = [
+    "BackoffPolicy",
+    "BrokerAddress",
     "BrokerUnreachable",
     "BulkDone",
     "Link",
@@ -17,9 +24,15 @@ __all__ = [
     "LinkOverflow",
     "LinkUp",
     "Message",
+    "MqttLink",
+    "MqttOptions",
     "PayloadTooLarge",
     "Posted",
     "Refused",
     "Traffic",
     "Will",
+    "check_filter",
+    "check_topic",
+    "probe_broker",
+    "topic_matches",
 ]

@@ -8,7 +8,7 @@ __all__ = ["BrokerUnreachable", "LinkClosed", "LinkOverflow", "PayloadTooLarge"]
 
 
 class BrokerUnreachable(OperationError):
-    """The first connection did not succeed in time; says which broker, what happened, what to do."""
+    """No connection in time; says which broker, what happened and what to do."""
 
     def __init__(self, broker: str, happened: str, remedy: str) -> None:
         super().__init__(f"broker {broker} does not answer: {happened}; {remedy}")
@@ -26,8 +26,8 @@ class PayloadTooLarge(OperationError):
 
     def __init__(self, topic: str, packet_bytes: int, limit_bytes: int) -> None:
         super().__init__(
-            f"a message of {packet_bytes} bytes on {topic} is over the limit of {limit_bytes} bytes "
-            "of this connection; send it in chunks with publish_bulk"
+            f"a message of {packet_bytes} bytes on {topic} is over this connection's limit of "
+            f"{limit_bytes} bytes; send it in chunks with publish_bulk"
         )
         self.topic = topic
         self.packet_bytes = packet_bytes

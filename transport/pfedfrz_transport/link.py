@@ -132,8 +132,8 @@ class Link(Protocol):
     ) -> None:
         """Queue many messages for the chunk lane; `BulkDone(tag)` follows when all are there.
 
-        Bulks go one after the other. Items are held until they are acknowledged, retained ones until
-        `drop_bulk`. Raises `ValueError` for a tag in use, `LinkOverflow`, and `PayloadTooLarge`.
+        Bulks go one after the other. Items are held until they are acknowledged, retained ones
+        until `drop_bulk`. Raises `ValueError` for a tag in use, `LinkOverflow`, `PayloadTooLarge`.
         """
         ...
 

@@ -1,1 +1,1 @@
-"""(room under construction)"""
+"""The coordinator: rounds, validation, aggregation and the journal."""

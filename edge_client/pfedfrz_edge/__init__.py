@@ -1,1 +1,1 @@
-"""(room under construction)"""
+"""Runs on the board: runtimes, local training, personal state and the session."""

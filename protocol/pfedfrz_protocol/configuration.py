@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,9 +20,16 @@ def decode_configuration(data: bytes, source: str, kind: type[Settings]) -> Sett
     Unknown keys are faults: a misspelt key would otherwise be a default that nobody chose.
     """
     try:
-        return msgspec.toml.decode(data, type=kind)
+        return msgspec.toml.decode(data, type=kind, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
         known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
         raise ConfigurationError(f"{source}: {error}; known keys here: {known}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{source}: not TOML: {error}") from error
+
+
+def _decode_path(kind: type[Any], value: object) -> Path:
+    """msgspec asks here for the types that it does not know; paths are the only ones in use."""
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise ValueError(f"expected a path, got {value!r}")

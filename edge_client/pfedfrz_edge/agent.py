@@ -1,0 +1,255 @@
+"""The device as a process: one loop that feeds the session and executes what it decides."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+
+from pfedfrz_protocol import (
+    Bundle,
+    Command,
+    Control,
+    DeviceStatus,
+    Group,
+    Heartbeat,
+    PhaseProgress,
+    Presence,
+    ProtocolError,
+    RoundAnnouncement,
+    SharedCodec,
+    Topics,
+    decode_message,
+    encode_message,
+    split_chunks,
+)
+from pfedfrz_transport import Link, LinkDown, LinkUp, Message, Posted, Refused, Will
+
+from .configuration import DeviceSettings
+from .local_data import LocalData
+from .local_training import LocalTraining
+from .outbox import Outbox
+from .personal_store import PersonalStore
+from .runtimes import Runtime
+from .session import DeviceSession
+from .session_exchange import (
+    Action,
+    Announce,
+    AnnouncementSeen,
+    CancelUpload,
+    CancelWork,
+    ChunkSeen,
+    CommandSeen,
+    Complain,
+    ControlSeen,
+    EvaluationDone,
+    Event,
+    FetchModel,
+    ForgetPending,
+    KeepPending,
+    LinkRestored,
+    Quit,
+    StartWork,
+    StopFetching,
+    UpdateTrained,
+    Upload,
+    WorkBroken,
+)
+from .worker import Tamper, Worker, WorkerContext
+
+__all__ = ["DeviceAgent", "device_will", "new_boot_id"]
+
+log = logging.getLogger(__name__)
+_WILL_DELAY_S = 3
+_JOIN_S = 10.0
+_UPLOAD_TAG = "update"
+
+
+def new_boot_id() -> str:
+    """A name for one life of a device's process."""
+    return secrets.token_hex(8)
+
+
+def device_will(settings: DeviceSettings, bundle: Bundle, boot_id: str) -> Will:
+    """What the broker says of a device that vanished, a little later: boards reconnect often."""
+    status = _status(settings, bundle, boot_id, Presence.OFFLINE, 0)
+    topic = Topics(settings.federation).device(settings.device, "status")
+    return Will(topic, encode_message(status), delay_s=_WILL_DELAY_S)
+
+
+def _status(
+    settings: DeviceSettings, bundle: Bundle, boot_id: str, presence: Presence, samples: int
+) -> DeviceStatus:
+    return DeviceStatus(presence, boot_id, bundle.manifest.digest, settings.runtime, samples)
+
+
+class DeviceAgent:
+    """Runs one device over one link."""
+
+    def __init__(
+        self,
+        settings: DeviceSettings,
+        bundle: Bundle,
+        runtime: Runtime,
+        data: LocalData,
+        link: Link,
+        boot_id: str,
+        *,
+        tamper: Tamper | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Open the personal store and the outbox in the state directory."""
+        self._settings = settings
+        self._bundle = bundle
+        self._link = link
+        self._boot_id = boot_id
+        self._clock = clock
+        self._started_s = self._beaten_s = clock()
+        self._topics = Topics(settings.federation)
+        self._samples = len(data.train)
+        digest = bundle.manifest.digest
+        codec = SharedCodec.for_manifest(bundle.manifest)
+        self._outbox = Outbox(settings.state_dir)
+        self._context = WorkerContext(
+            LocalTraining(runtime, bundle.manifest, data, settings.device, settings.seed),
+            codec,
+            PersonalStore(settings.state_dir, digest),
+            settings.encoding,
+            boot_id,
+            bundle.initial_weights(Group.PERSONAL),
+            link.post,
+            tamper,
+        )
+        self._context.personal()  # a store that cannot be read is said now, not in a round
+        self._session = DeviceSession(settings.device, boot_id, digest, codec, self._outbox.get())
+        self._worker: Worker | None = None
+        self._quit = False
+
+    def run(self) -> None:
+        """Take part until the federation is over or `interrupt` is called."""
+        topics, link = self._topics, self._link
+        self._say(Presence.ONLINE)
+        for topic in (topics.round, topics.control):
+            link.subscribe(topic)
+        link.subscribe(topics.device(self._settings.device, "command"))
+        link.start()
+        try:
+            while not self._quit:
+                self._turn()
+        finally:
+            if self._worker:
+                self._worker.cancel()
+                self._worker.join(_JOIN_S)
+            self._say(Presence.OFFLINE)
+            link.close()
+
+    def interrupt(self) -> None:
+        """End the process; may be called from a signal handler."""
+        self._quit = True
+        self._link.wake()
+
+    def _say(self, presence: Presence) -> None:
+        status = _status(self._settings, self._bundle, self._boot_id, presence, self._samples)
+        topic = self._topics.device(self._settings.device, "status")
+        self._link.publish_retained(topic, encode_message(status))
+
+    # The loop
+
+    def _turn(self) -> None:
+        due = self._beaten_s + self._settings.heartbeat_s
+        match self._link.poll(max(0.0, due - self._clock())):
+            case LinkUp():
+                log.info("connected to the broker")
+                self._feed(LinkRestored())
+            case LinkDown(reason):
+                log.warning("lost the broker: %s", reason)
+            case Refused() as refused:
+                log.error("the broker refused: %s", refused)
+            case Message(topic, payload):
+                self._on_message(topic, payload)
+            case Posted(PhaseProgress() as progress):
+                self._announce(Announce(progress))
+            case Posted(UpdateTrained() | EvaluationDone() | WorkBroken() as done):
+                self._feed(done)
+            case _:
+                pass
+        if self._clock() >= self._beaten_s + self._settings.heartbeat_s:
+            self._beat()
+
+    def _beat(self) -> None:
+        self._beaten_s = self._clock()
+        heartbeat = Heartbeat(
+            self._boot_id,
+            self._session.state.value,
+            self._session.round,
+            self._beaten_s - self._started_s,
+        )
+        topic = self._topics.device(self._settings.device, "heartbeat")
+        self._link.publish(topic, encode_message(heartbeat), qos=0)
+
+    def _on_message(self, topic: str, payload: bytes) -> None:
+        if not payload:
+            return  # retained state was cleared
+        try:
+            event = self._understand(topic, payload)
+        except ProtocolError as error:
+            log.warning("ignored a message on %s: %s", topic, error)
+            return
+        if event:
+            self._feed(event)
+
+    def _understand(self, topic: str, payload: bytes) -> Event | None:
+        topics = self._topics
+        if topic == topics.round:
+            return AnnouncementSeen(decode_message(payload, RoundAnnouncement))
+        if topic == topics.control:
+            return ControlSeen(decode_message(payload, Control))
+        if topic == topics.device(self._settings.device, "command"):
+            return CommandSeen(decode_message(payload, Command))  # type: ignore[arg-type]
+        chunk = topics.parse_model_chunk(topic)
+        return ChunkSeen(*chunk, payload) if chunk else None
+
+    # What the session decides
+
+    def _feed(self, event: Event) -> None:
+        for action in self._session.handle(event):
+            self._execute(action)
+
+    def _execute(self, action: Action) -> None:
+        link, topics = self._link, self._topics
+        match action:
+            case FetchModel(version):
+                link.subscribe(topics.model_chunks(version))
+            case StopFetching(version):
+                link.unsubscribe(topics.model_chunks(version))
+            case StartWork():
+                self._worker = Worker(self._context, action)
+                self._worker.start()
+            case CancelWork():
+                if self._worker:
+                    self._worker.cancel()
+                    # The next work reads the personal store; two may not run at once.
+                    self._worker.join(_JOIN_S)
+            case Announce():
+                self._announce(action)
+            case Upload(number, payload):
+                chunks = enumerate(split_chunks(payload))
+                device = self._settings.device
+                items = [(topics.update_chunk(device, number, n), chunk) for n, chunk in chunks]
+                link.publish_bulk(items, tag=_UPLOAD_TAG)
+            case CancelUpload():
+                link.drop_bulk(_UPLOAD_TAG)
+            case KeepPending(update):
+                self._outbox.put(update)
+            case ForgetPending():
+                self._outbox.clear()
+            case Complain(text):
+                log.warning("%s", text)
+            case Quit():
+                log.info("the federation is over")
+                self._quit = self._quit or self._settings.exit_when_stopped
+
+    def _announce(self, action: Announce) -> None:
+        topic = self._topics.device(self._settings.device, "event")
+        self._link.publish(topic, encode_message(action.event))

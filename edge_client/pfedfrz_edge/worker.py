@@ -1,0 +1,143 @@
+"""The work of a round on a thread of its own, so that the link stays alive while a board trains.
+
+A worker runs one piece of work and posts exactly one of the session's work events when it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from pfedfrz_protocol import (
+    Encoding,
+    EncodingOverflow,
+    LocalReport,
+    Parameters,
+    PfedfrzError,
+    PhaseProgress,
+    Purpose,
+    SharedCodec,
+    UpdateLabel,
+)
+
+from .local_training import LocalTraining, LocalUpdate, TrainingCancelled
+from .outbox import PendingUpdate
+from .personal_store import PersonalStore, StoredPersonal
+from .session_exchange import EvaluationDone, StartWork, UpdateTrained, WorkBroken
+
+__all__ = ["Tamper", "Worker", "WorkerContext"]
+
+log = logging.getLogger(__name__)
+
+Tamper = Callable[[Parameters, Parameters], Parameters]
+"""(received, trained) shared weights -> what is uploaded; the emulator's attackers have one."""
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """What every piece of work of one device needs."""
+
+    training: LocalTraining
+    codec: SharedCodec
+    store: PersonalStore
+    encoding: Encoding
+    boot_id: str
+    initial_personal: Parameters
+    post: Callable[[object], None]
+    """Takes the finished event, from the worker's thread."""
+    tamper: Tamper | None = None
+
+    def personal(self) -> Parameters:
+        """The device's personal weights: the stored ones, or the bundle's at the very first."""
+        stored = self.store.load()
+        return stored.weights if stored else self.initial_personal
+
+
+class Worker:
+    """One piece of work under way."""
+
+    def __init__(self, context: WorkerContext, work: StartWork) -> None:
+        self._context = context
+        self._work = work
+        self._cancelled = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pfedfrz-work", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Call the work off; it ends at its next batch and posts nothing."""
+        self._cancelled.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the end."""
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        event: UpdateTrained | EvaluationDone | WorkBroken
+        try:
+            event = self._do()
+        except TrainingCancelled:
+            return
+        except PfedfrzError as error:
+            event = WorkBroken(self._work.key, str(error))
+        except Exception as error:
+            # A thread that dies silently would leave the session waiting for ever.
+            log.exception("the work of round %d broke", self._work.key.round)
+            event = WorkBroken(self._work.key, f"{type(error).__name__}: {error}")
+        self._context.post(event)
+
+    def _do(self) -> UpdateTrained | EvaluationDone:
+        context, work = self._context, self._work
+        announcement = work.announcement
+        number = announcement.round
+
+        def keep(phase: int, personal: Parameters) -> None:
+            # Checked before every write: a superseded round must not write over a newer one.
+            if self._cancelled.is_set():
+                raise TrainingCancelled("the round was superseded")
+            context.store.save(StoredPersonal(personal, number, phase))
+
+        training = LocalTraining(
+            context.training.runtime,
+            context.training.manifest,
+            context.training.data,
+            context.training.device,
+            context.training.seed,
+            on_progress=self._progress,
+            on_phase_end=keep,
+            cancelled=self._cancelled.is_set,
+        )
+        update = training.run(number, announcement.purpose, work.received, context.personal())
+        report = msgspec.structs.replace(update.report, downloaded_bytes=work.downloaded_bytes)
+        if announcement.purpose is Purpose.EVALUATE:
+            return EvaluationDone(work.key, report)
+        return UpdateTrained(work.key, self._encode(update, report))
+
+    def _progress(self, progress: PhaseProgress) -> None:
+        if not self._cancelled.is_set():
+            self._context.post(progress)
+
+    def _encode(self, update: LocalUpdate, report: LocalReport) -> PendingUpdate:
+        context, work = self._context, self._work
+        shared = update.shared
+        if context.tamper:
+            shared = context.tamper(work.received, shared)
+        label = UpdateLabel(
+            context.training.device,
+            context.boot_id,
+            work.key.round,
+            report.samples,
+            work.key.digest,
+        )
+        try:
+            payload = context.codec.encode(shared, label, context.encoding, work.received)
+        except EncodingOverflow as error:
+            log.warning("%s: this update is sent as float32", error)
+            payload = context.codec.encode(shared, label, Encoding.FLOAT32)
+        return PendingUpdate(work.key.round, work.key.digest, report, payload)

@@ -21,6 +21,8 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     bundle: Path
     state_dir: Path
     broker: str = "mqtt://127.0.0.1:1883"
+    connect_timeout_s: float = 30.0
+    """How long the broker may take to answer when the process starts."""
     aggregation: str = "mean"
     rounds: RoundPolicy = RoundPolicy()
     validation: ValidationPolicy = ValidationPolicy()

@@ -130,6 +130,7 @@ class CoordinatorService:
         link.subscribe(topics.every_update_chunk)
         link.start()
         try:
+            link.wait_until_up(self._settings.connect_timeout_s)
             while not (self._finished or self._interrupted):
                 self._turn()
         finally:

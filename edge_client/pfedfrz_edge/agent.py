@@ -135,6 +135,7 @@ class DeviceAgent:
         link.subscribe(topics.device(self._settings.device, "command"))
         link.start()
         try:
+            link.wait_until_up(self._settings.connect_timeout_s)
             while not self._quit:
                 self._turn()
         finally:

@@ -28,6 +28,8 @@ class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: Path
     data: DataSettings
     broker: str = "mqtt://127.0.0.1:1883"
+    connect_timeout_s: float = 30.0
+    """How long the broker may take to answer when the process starts."""
     runtime: str = "onnxruntime"
     seed: int = 0
     encoding: Encoding = Encoding.DELTA_FLOAT16

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from .atomic import remove_leftovers, write_atomically
+from .bundle_file import read_bundle_file
 from .checked_tensors import DamagedFile, load_tensors, save_tensors
 
-__all__ = ["DamagedFile", "load_tensors", "remove_leftovers", "save_tensors", "write_atomically"]
+__all__ = [
+    "DamagedFile",
+    "load_tensors",
+    "read_bundle_file",
+    "remove_leftovers",
+    "save_tensors",
+    "write_atomically",
+]

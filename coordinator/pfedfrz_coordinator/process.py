@@ -1,0 +1,34 @@
+"""A coordinator from its configuration file to its last word: what `pfedfrz coordinator` runs."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from pfedfrz_storage import read_bundle_file
+from pfedfrz_transport import BrokerAddress, MqttLink
+
+from .configuration import load_coordinator_settings
+from .service import CoordinatorService, coordinator_will
+
+__all__ = ["run_coordinator"]
+
+
+def run_coordinator(configuration: Path) -> bool:
+    """Run the federation's rounds; True when they are over, False when told to end before.
+
+    SIGINT and SIGTERM end the process, not the federation: started again, it goes on where it was.
+    Raises ConfigurationError for what a person must mend, BrokerUnreachable when the broker does
+    not answer at the start; a broker that goes away later is waited for.
+    """
+    settings = load_coordinator_settings(configuration)
+    bundle = read_bundle_file(settings.bundle)
+    link = MqttLink(
+        BrokerAddress.parse(settings.broker),
+        f"{settings.federation}.coordinator",
+        will=coordinator_will(settings, bundle),
+    )
+    service = CoordinatorService(settings, bundle, link)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: service.interrupt())
+    return service.run()

@@ -1,0 +1,48 @@
+"""A device from its configuration file to its last word: what `pfedfrz device` runs."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from pfedfrz_protocol import Bundle
+from pfedfrz_storage import read_bundle_file
+from pfedfrz_transport import BrokerAddress, MqttLink
+
+from .agent import DeviceAgent, device_will, new_boot_id
+from .configuration import DeviceSettings, load_device_settings
+from .local_data import LocalData, load_labelled
+from .runtimes import load_runtime
+from .worker import Tamper
+
+__all__ = ["read_local_data", "run_device"]
+
+
+def read_local_data(settings: DeviceSettings, bundle: Bundle) -> LocalData:
+    """The device's samples, checked against what the bundle's model takes."""
+    spec = bundle.manifest.input
+    test = load_labelled(settings.data.test, spec) if settings.data.test else None
+    return LocalData(load_labelled(settings.data.train, spec), test, spec.classes)
+
+
+def run_device(configuration: Path, tamper: Tamper | None = None) -> None:
+    """Run one device until the federation is over or the process is told to end.
+
+    SIGINT and SIGTERM end it cleanly: the running batch is finished, the status says offline.
+    Raises ConfigurationError for what a person must mend, BrokerUnreachable when the broker does
+    not answer at the start; a broker that goes away later is waited for.
+    """
+    settings = load_device_settings(configuration)
+    bundle = read_bundle_file(settings.bundle)
+    data = read_local_data(settings, bundle)
+    runtime = load_runtime(settings.runtime, bundle)
+    boot_id = new_boot_id()
+    link = MqttLink(
+        BrokerAddress.parse(settings.broker),
+        f"{settings.federation}.device.{settings.device}",
+        will=device_will(settings, bundle, boot_id),
+    )
+    agent = DeviceAgent(settings, bundle, runtime, data, link, boot_id, tamper=tamper)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: agent.interrupt())
+    agent.run()

@@ -1,0 +1,95 @@
+"""What an emulated federation is asked to do, checked as a whole before anything runs."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pfedfrz_coordinator.aggregation import find_rule
+from pfedfrz_edge.runtimes import RUNTIMES
+from pfedfrz_models import ARCHITECTURES
+from pfedfrz_protocol import ConfigurationError, Encoding, Hyperparameters, Method, find_method
+
+from .attacks import Attack, find_attack
+from .datasets import check_dataset_name
+from .splits import DirichletSplit, IidSplit, LabelSplit
+
+__all__ = ["Experiment"]
+
+
+class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One run of a fleet; the defaults are those of `pfedfrz emulate`."""
+
+    method: str = "pfedfrz"
+    dataset: str = "mnist"
+    alpha: float = 0.1
+    """Concentration of the Dirichlet label split."""
+    iid: bool = False
+    """Split evenly instead; alpha then means nothing."""
+    model: str = "cnn-small"
+    personal: tuple[str, ...] = ()
+    """Presets and patterns of the personal group; empty takes the method's default."""
+    devices: int = 10
+    attackers: int = 0
+    attack: str = "sign-flip"
+    rounds: int = 10
+    runtime: str = "onnxruntime"
+    seed: int = 0
+    samples: int = 600
+    """Training samples that every device wants."""
+    test_per_class: int = 100
+    """Test samples of every label, the same for all devices."""
+    aggregation: str = "mean"
+    participants: int = 0
+    deadline_s: float = 120.0
+    encoding: Encoding = Encoding.DELTA_FLOAT16
+    training: Hyperparameters = Hyperparameters()
+
+    def __post_init__(self) -> None:
+        self.resolve_method()
+        find_rule(self.aggregation)
+        find_attack(self.attack)
+        check_dataset_name(self.dataset)
+        self.split()
+        if self.model not in ARCHITECTURES:
+            known = ", ".join(sorted(ARCHITECTURES))
+            raise ConfigurationError(f"unknown model {self.model!r}; the models are: {known}")
+        if self.runtime not in RUNTIMES:
+            known = ", ".join(RUNTIMES)
+            raise ConfigurationError(f"unknown runtime {self.runtime!r}; the runtimes are: {known}")
+        for name in ("devices", "rounds", "samples", "test_per_class"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} = {getattr(self, name)}; want 1 or more")
+        for name in ("attackers", "participants", "seed"):
+            if getattr(self, name) < 0:
+                raise ConfigurationError(f"{name} = {getattr(self, name)}; want 0 or more")
+        if self.attackers >= self.devices:
+            raise ConfigurationError(
+                f"{self.attackers} attackers among {self.devices} devices; "
+                "at least one device must be benign"
+            )
+        if not self.deadline_s > 0:
+            raise ConfigurationError(f"deadline_s = {self.deadline_s}; want above 0")
+
+    def resolve_method(self) -> Method:
+        """The method; ConfigurationError when it does not go with the partition asked for."""
+        method = find_method(self.method)
+        if method.uniform and self.personal:
+            raise ConfigurationError(
+                f"method {method.name} puts every parameter in the {method.uniform.value} group; "
+                "leave --personal out"
+            )
+        return method
+
+    @property
+    def personal_words(self) -> tuple[str, ...]:
+        """The presets and patterns in force; empty where the method fixes the partition."""
+        method = find_method(self.method)
+        return () if method.uniform else self.personal or method.personal_default
+
+    def split(self) -> LabelSplit:
+        """How the samples are dealt out."""
+        return IidSplit() if self.iid else DirichletSplit(self.alpha)
+
+    def resolve_attack(self) -> Attack:
+        """What attackers do."""
+        return find_attack(self.attack)

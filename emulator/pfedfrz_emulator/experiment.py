@@ -7,7 +7,7 @@ import msgspec
 from pfedfrz_coordinator.aggregation import find_rule
 from pfedfrz_edge.runtimes import RUNTIMES
 from pfedfrz_models import ARCHITECTURES
-from pfedfrz_protocol import ConfigurationError, Encoding, Hyperparameters, Method, find_method
+from pfedfrz_protocol import ConfigurationError, Encoding, Hyperparameters, find_method
 
 from .attacks import Attack, find_attack
 from .datasets import check_dataset_name
@@ -45,7 +45,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     training: Hyperparameters = Hyperparameters()
 
     def __post_init__(self) -> None:
-        self.resolve_method()
+        find_method(self.method)
         find_rule(self.aggregation)
         find_attack(self.attack)
         check_dataset_name(self.dataset)
@@ -69,16 +69,6 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         if not self.deadline_s > 0:
             raise ConfigurationError(f"deadline_s = {self.deadline_s}; want above 0")
-
-    def resolve_method(self) -> Method:
-        """The method; ConfigurationError when it does not go with the partition asked for."""
-        method = find_method(self.method)
-        if method.uniform and self.personal:
-            raise ConfigurationError(
-                f"method {method.name} puts every parameter in the {method.uniform.value} group; "
-                "leave --personal out"
-            )
-        return method
 
     @property
     def personal_words(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .architecture import Architecture, NamedModel, named_model
+from .method_partition import method_partition
 from .presets import layer_presets, resolve_partition
 from .registry import ARCHITECTURES, build_model
 
@@ -12,6 +13,7 @@ __all__ = [
     "NamedModel",
     "build_model",
     "layer_presets",
+    "method_partition",
     "named_model",
     "resolve_partition",
 ]

@@ -1,0 +1,135 @@
+"""The processes of an emulated fleet: started together, watched, and ended together."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from pfedfrz_protocol import OperationError
+
+from .fleet_files import FleetFiles
+from .preparation import PreparedFleet
+
+__all__ = ["Fleet", "MemberEnded"]
+
+COORDINATOR = "coordinator"
+_GOODBYE_S = 15.0
+
+
+@dataclass(frozen=True)
+class MemberEnded:
+    """A process of the fleet that has ended."""
+
+    name: str
+    code: int
+
+    def describe(self) -> str:
+        """For people: what became of it."""
+        if self.code < 0:
+            return f"{self.name} was killed by signal {-self.code}"
+        return f"{self.name} ended with code {self.code}"
+
+
+class Fleet:
+    """A coordinator and its devices as child processes; a context manager that ends them all.
+
+    Each child has a session of its own, so that Ctrl-C reaches it through `stop`, after which it
+    says goodbye to the broker; and each ends with this process, even if this process is killed.
+    """
+
+    def __init__(self, fleet: PreparedFleet, files: FleetFiles) -> None:
+        self._fleet = fleet
+        self._files = files
+        self._members: dict[str, subprocess.Popen[bytes]] = {}
+        self._reported: set[str] = set()
+
+    def start(self) -> None:
+        """Start everybody."""
+        self._spawn(COORDINATOR, [COORDINATOR, str(self._files.coordinator)])
+        for device in self._fleet.devices:
+            role = ["device", str(self._files.device(device.name))]
+            if device.attacker:
+                role.append(self._fleet.experiment.attack)
+            self._spawn(device.name, role)
+
+    def _spawn(self, name: str, role: Sequence[str]) -> None:
+        # One thread each: on a desktop the devices share the cores, and parallel devices beat
+        # parallel kernels.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", f"{__package__}.member_process", str(os.getpid()), *role]
+        with self._files.log(name).open("ab") as log:
+            self._members[name] = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=environment,
+            )
+
+    def pid(self, name: str) -> int:
+        """The process id of a member."""
+        return self._members[name].pid
+
+    def newly_ended(self) -> list[MemberEnded]:
+        """Members that have ended since the last call."""
+        ended = [
+            MemberEnded(name, process.returncode)
+            for name, process in self._members.items()
+            if name not in self._reported and process.poll() is not None
+        ]
+        self._reported.update(member.name for member in ended)
+        return ended
+
+    def is_over(self) -> bool:
+        """Whether the federation has done its rounds.
+
+        Raises OperationError when the coordinator failed or when no device is left.
+        """
+        code = self._members[COORDINATOR].poll()
+        if code == 0:
+            return True
+        if code is not None:
+            raise OperationError(
+                f"{MemberEnded(COORDINATOR, code).describe()}: {self._last_line(COORDINATOR)}"
+            )
+        devices = {n: p.poll() for n, p in self._members.items() if n != COORDINATOR}
+        # Devices that ended well were told to stop: the coordinator is about to end as well.
+        if all(code is not None for code in devices.values()) and any(devices.values()):
+            first = next(name for name, code in devices.items() if code)
+            raise OperationError(f"no device is left; {first} said: {self._last_line(first)}")
+        return False
+
+    def _last_line(self, name: str) -> str:
+        path = self._files.log(name)
+        lines = path.read_text(errors="replace").strip().splitlines()
+        return f"{lines[-1] if lines else 'it said nothing'} (see {path})"
+
+    def stop(self) -> None:
+        """End whoever still runs: politely first, then for certain."""
+        running = [p for p in self._members.values() if p.poll() is None]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + _GOODBYE_S
+        for process in running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()

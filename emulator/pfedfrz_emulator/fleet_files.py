@@ -1,0 +1,111 @@
+"""A prepared fleet as files: what the processes of a run are started from.
+
+They are ordinary configuration files of `pfedfrz coordinator` and `pfedfrz device`: any member of a
+run can be started again by hand from what lies in the run's directory.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tomli_w
+from numpy.typing import NDArray
+
+from pfedfrz_protocol import write_bundle
+from pfedfrz_storage import write_atomically
+
+from .preparation import PreparedFleet
+
+__all__ = ["FleetFiles", "write_fleet_files"]
+
+
+@dataclass(frozen=True)
+class FleetFiles:
+    """Where everything of one run is."""
+
+    directory: Path
+    federation: str
+
+    @property
+    def bundle(self) -> Path:
+        """The exported model."""
+        return self.directory / "model.pfz"
+
+    @property
+    def coordinator(self) -> Path:
+        """The coordinator's configuration."""
+        return self.directory / "coordinator.toml"
+
+    @property
+    def journal(self) -> Path:
+        """The coordinator's journal."""
+        return self.directory / "coordinator" / "journal.sqlite"
+
+    def device(self, name: str) -> Path:
+        """A device's configuration."""
+        return self.directory / "devices" / f"{name}.toml"
+
+    def log(self, name: str) -> Path:
+        """What a process of the run says."""
+        return self.directory / "logs" / f"{name}.log"
+
+
+def write_fleet_files(
+    fleet: PreparedFleet, directory: Path, federation: str, broker_url: str
+) -> FleetFiles:
+    """Write bundle, data and configurations below `directory`."""
+    files = FleetFiles(directory, federation)
+    for folder in ("data", "devices", "logs"):
+        (directory / folder).mkdir(parents=True, exist_ok=True)
+    experiment = fleet.experiment
+    write_atomically(files.bundle, write_bundle(fleet.bundle.manifest, fleet.bundle.files))
+    _write_arrays(directory / "data" / "test.npz", fleet.test_x, fleet.test_y)
+    _write_toml(
+        files.coordinator,
+        {
+            "federation": federation,
+            "bundle": "model.pfz",
+            "state_dir": "coordinator",
+            "broker": broker_url,
+            "aggregation": experiment.aggregation,
+            "rounds": {
+                "rounds": experiment.rounds,
+                "start_devices": experiment.devices,
+                "participants": experiment.participants,
+                "deadline_s": experiment.deadline_s,
+                "seed": experiment.seed,
+            },
+        },
+    )
+    for device in fleet.devices:
+        _write_arrays(directory / "data" / f"{device.name}.npz", device.train_x, device.train_y)
+        _write_toml(
+            files.device(device.name),
+            {
+                "federation": federation,
+                "device": device.name,
+                "bundle": "../model.pfz",
+                "state_dir": f"{device.name}",
+                "broker": broker_url,
+                "runtime": experiment.runtime,
+                "seed": experiment.seed,
+                "encoding": experiment.encoding.value,
+                "exit_when_stopped": True,
+                "data": {"train": f"../data/{device.name}.npz", "test": "../data/test.npz"},
+            },
+        )
+    return files
+
+
+def _write_arrays(path: Path, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
+    stream = io.BytesIO()
+    np.savez(stream, x=x, y=y)
+    write_atomically(path, stream.getvalue())
+
+
+def _write_toml(path: Path, content: dict[str, object]) -> None:
+    # 0600: a broker's URL may hold a password.
+    write_atomically(path, tomli_w.dumps(content).encode(), mode=0o600)

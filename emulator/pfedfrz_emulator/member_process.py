@@ -1,0 +1,46 @@
+"""One process of an emulated fleet: a coordinator, a device, or a device that attacks.
+
+    python -m pfedfrz_emulator.member_process PARENT_PID coordinator|device CONFIG [ATTACK]
+
+The code is that of `pfedfrz coordinator` and `pfedfrz device`; an attacker is a device with a
+tampering hook. Nothing here imports torch: a device process weighs what it weighs on a board.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from pfedfrz_protocol import PfedfrzError
+
+from .attacks import find_attack
+from .lifetime import end_with_parent
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str]) -> int:
+    """Run the member; 0 when the federation is over, 1 otherwise."""
+    parent_pid, role, configuration, *rest = arguments
+    end_with_parent(int(parent_pid))
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    path = Path(configuration)
+    try:
+        if role == "coordinator":
+            from pfedfrz_coordinator.process import run_coordinator
+
+            return 0 if run_coordinator(path) else 1
+        from pfedfrz_edge.process import run_device
+
+        run_device(path, find_attack(rest[0]).tamper if rest else None)
+    except PfedfrzError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

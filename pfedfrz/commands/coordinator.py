@@ -1,0 +1,34 @@
+"""`pfedfrz coordinator`."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("coordinator")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The coordinator's TOML file.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+def command(config: Path, verbose: bool) -> None:
+    """Run the rounds of a federation; started again, it goes on where it was.
+
+    \b
+    Example:  pfedfrz coordinator --config coordinator.toml
+    """
+    from pfedfrz_coordinator.process import run_coordinator
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    if not run_coordinator(config):
+        click.echo("stopped before the last round; start again to go on", err=True)

@@ -1,0 +1,33 @@
+"""`pfedfrz device`."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("device")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The device's TOML file.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+def command(config: Path, verbose: bool) -> None:
+    """Take part in a federation until told to stop.
+
+    \b
+    Example:  pfedfrz device --config /etc/pfedfrz/device.toml
+    """
+    from pfedfrz_edge.process import run_device
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    run_device(config)

@@ -1,0 +1,76 @@
+"""`pfedfrz inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from pfedfrz_protocol import Group, Manifest, Phase
+
+__all__ = ["command"]
+
+
+@click.command("inspect")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def command(bundle: Path, as_json: bool) -> None:
+    """Show what is in a bundle: parameters by group, graphs, sizes.
+
+    \b
+    Example:  pfedfrz inspect model.pfz
+    """
+    from pfedfrz_protocol import encode_manifest
+    from pfedfrz_storage import read_bundle_file
+
+    manifest = read_bundle_file(bundle).manifest
+    if as_json:
+        facts = {"digest": manifest.digest, "manifest": msgspec.Raw(encode_manifest(manifest))}
+        click.echo(msgspec.json.encode(facts))
+        return
+    for line in _describe(manifest):
+        click.echo(line)
+
+
+def _describe(manifest: Manifest) -> list[str]:
+    shape = "x".join(map(str, manifest.input.shape))
+    lines = [
+        f"model     {manifest.model}",
+        f"digest    {manifest.digest}",
+        f"input     float32 {shape}, {manifest.input.classes} classes",
+        f"method    {manifest.schedule.method}",
+    ]
+    for number, phase in enumerate(manifest.schedule.phases, 1):
+        lines.append(f"  phase {number}           {_phase(phase)}")
+    for number, phase in enumerate(manifest.schedule.evaluation_phases, 1):
+        lines.append(f"  at evaluation {number}   {_phase(phase)}")
+    for group in (Group.PERSONAL, Group.SHARED):
+        rows = manifest.layout(group)
+        count = sum(spec.elements for spec in rows)
+        lines.append(f"{group.value:<9} {count} weights in {len(rows)} tensors")
+        lines += [f"  {spec.name:<24} {'x'.join(map(str, spec.shape))}" for spec in rows]
+    for name, graphs in manifest.runtimes.items():
+        lines.append(f"runtime   {name}")
+        files = [(f"gradients of {kind.value}", r) for kind, r in graphs.gradients.items()]
+        for title, record in [*files, ("predict", graphs.predict)]:
+            lines.append(f"  {title:<24} {record.bytes} bytes  {record.file}")
+    return lines
+
+
+def _phase(phase: Phase) -> str:
+    parts = [
+        f"trains {phase.trainable.value}",
+        f"{phase.epochs} epoch{'s' if phase.epochs > 1 else ''}",
+        f"batch {phase.batch_size}",
+        f"rate {phase.learning_rate:g}",
+    ]
+    if phase.momentum:
+        parts.append(f"momentum {phase.momentum:g}")
+    if phase.weight_decay:
+        parts.append(f"weight decay {phase.weight_decay:g}")
+    if phase.clip_norm:
+        parts.append(f"clip {phase.clip_norm:g}")
+    if phase.proximal:
+        parts.append(f"proximal {phase.proximal:g}")
+    return ", ".join(parts)

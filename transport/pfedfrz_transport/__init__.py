@@ -8,6 +8,8 @@ from .events import BulkDone, LinkDown, LinkEvent, LinkUp, Message, Posted, Refu
 from .faults import BrokerUnreachable, LinkClosed, LinkOverflow, PayloadTooLarge
 from .filters import check_filter, check_topic, topic_matches
 from .link import Link, LinkLimits, Traffic, Will
+from .memory import MemoryLink
+from .memory_broker import Captured, MemoryBroker
 from .mqtt import MqttLink
 from .probe import probe_broker
 
@@ -16,6 +18,7 @@ __all__ = [
     "BrokerAddress",
     "BrokerUnreachable",
     "BulkDone",
+    "Captured",
     "Link",
     "LinkClosed",
     "LinkDown",
@@ -23,6 +26,8 @@ __all__ = [
     "LinkLimits",
     "LinkOverflow",
     "LinkUp",
+    "MemoryBroker",
+    "MemoryLink",
     "Message",
     "MqttLink",
     "MqttOptions",

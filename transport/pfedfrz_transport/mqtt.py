@@ -18,7 +18,6 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,14 +25,12 @@ from paho.mqtt.client import MQTTMessage
 
 from .address import BrokerAddress, MqttOptions
 from .backoff import Backoff
+from .base import BaseLink
 from .connect_fault import ConnectFault, describe_exception
-from .events import LinkDown, LinkEvent, LinkUp, Message, Posted, Refused
-from .faults import BrokerUnreachable, LinkClosed
-from .filters import check_filter, check_topic
-from .inbox import Inbox
-from .link import Traffic, Will
+from .events import LinkDown, LinkUp, Message, Refused
+from .faults import BrokerUnreachable
+from .link import Will
 from .mqtt_connection import Accepted, MqttConnection
-from .outbox import Outbox
 
 __all__ = ["MqttLink"]
 
@@ -49,7 +46,7 @@ class _Goodbye:
     fire_will: bool
 
 
-class MqttLink:
+class MqttLink(BaseLink):
     """A `Link` to an MQTT 5 broker."""
 
     def __init__(
@@ -60,48 +57,24 @@ class MqttLink:
         will: Will | None = None,
         options: MqttOptions | None = None,
     ) -> None:
-        check_topic(client_id)
-        if will is not None:
-            check_topic(will.topic)
+        options = options if options is not None else MqttOptions()
+        super().__init__(client_id, will, options.limits, options.largest_packet_bytes)
         self._address = address
-        self._client_id = client_id
-        self._will = will
-        self._options = options if options is not None else MqttOptions()
-        # One lock for all that the owner and the thread share; waiters are told of every change.
-        self._changed = threading.Condition()
-        self._outbox = Outbox(self._options.limits, self._options.largest_packet_bytes)
-        self._subscriptions: dict[str, int] = {}
+        self._options = options
         self._subscription_changes: deque[tuple[str, int | None]] = deque()
         """Filters to subscribe with a QoS, or to unsubscribe, in the owner's order."""
-        self._taken: deque[tuple[MqttConnection, int]] = deque()
-        self._is_up = False
-        self._is_closed = False
         self._goodbye: _Goodbye | None = None
         self._fault: ConnectFault | None = None
-        self._traffic = Traffic()
-        self._inbox = Inbox(self._options.limits)
-        self._tokens: dict[int, int] = {}
-        """Outbox tokens by packet identifier; the thread's own, as is everything below."""
-        self._is_reading = True
         self._thread: threading.Thread | None = None
         self._waking: socket.socket | None = None
+        self._taken: deque[tuple[MqttConnection, int]] = deque()
+        """Messages to acknowledge, as the connection they came by and their identifier there."""
+        self._is_reading = True
+        self._tokens: dict[int, int] = {}
+        """Outbox tokens by packet identifier; the thread's own."""
 
     def __repr__(self) -> str:
-        return f"MqttLink({str(self._address)!r}, {self._client_id!r})"
-
-    @property
-    def client_id(self) -> str:
-        return self._client_id
-
-    @property
-    def is_up(self) -> bool:
-        with self._changed:
-            return self._is_up
-
-    @property
-    def traffic(self) -> Traffic:
-        with self._changed:
-            return self._traffic
+        return f"MqttLink({str(self._address)!r}, {self.client_id!r})"
 
     def start(self) -> None:
         with self._changed:
@@ -114,7 +87,7 @@ class MqttLink:
             self._thread = threading.Thread(
                 target=self._run,
                 args=(waker, self._waking),
-                name=f"mqtt {self._client_id}",
+                name=f"mqtt {self.client_id}",
                 daemon=True,
             )
             self._thread.start()
@@ -134,77 +107,10 @@ class MqttLink:
                 fault = self._fault or ConnectFault(f"no answer within {timeout_s:g} s")
                 raise BrokerUnreachable(str(self._address), fault.happened, fault.remedy)
 
-    def publish(self, topic: str, payload: bytes, *, qos: int = 1) -> None:
-        with self._changed:
-            self._refuse_when_closed()
-            self._outbox.publish(topic, payload, qos)
-        self._wake_thread()
-
-    def publish_retained(self, topic: str, payload: bytes) -> None:
-        with self._changed:
-            self._refuse_when_closed()
-            self._outbox.publish_retained(topic, payload)
-        self._wake_thread()
-
-    def clear_retained(self, topic: str) -> None:
-        with self._changed:
-            self._refuse_when_closed()
-            self._outbox.clear_retained(topic)
-        self._wake_thread()
-
-    def publish_bulk(
-        self, items: Iterable[tuple[str, bytes]], *, tag: str, retained: bool = False
-    ) -> None:
-        held = tuple(items)
-        with self._changed:
-            self._refuse_when_closed()
-            self._outbox.publish_bulk(held, tag=tag, retained=retained)
-            self._tell_owner()
-        self._wake_thread()
-
-    def drop_bulk(self, tag: str) -> None:
-        with self._changed:
-            self._refuse_when_closed()
-            self._outbox.drop_bulk(tag)
-        self._wake_thread()
-
-    def subscribe(self, topic_filter: str, *, qos: int = 1) -> None:
-        check_filter(topic_filter)
-        if qos not in (0, 1):
-            raise ValueError(f"QoS {qos}: only 0 and 1 are used")
-        with self._changed:
-            self._refuse_when_closed()
-            self._subscriptions[topic_filter] = qos
-            if self._is_up:
-                self._subscription_changes.append((topic_filter, qos))
-        self._wake_thread()
-
-    def unsubscribe(self, topic_filter: str) -> None:
-        with self._changed:
-            self._refuse_when_closed()
-            if self._subscriptions.pop(topic_filter, None) is not None and self._is_up:
-                self._subscription_changes.append((topic_filter, None))
-        self._wake_thread()
-
-    def poll(self, timeout_s: float) -> LinkEvent | None:
-        return self._inbox.take(timeout_s)
-
-    def wake(self) -> None:
-        self._inbox.wake()
-
-    def post(self, value: object) -> None:
-        self._inbox.put(Posted(value))
-
     def close(self, *, timeout_s: float = 5.0, fire_will: bool = False) -> bool:
         deadline = time.monotonic() + timeout_s
         with self._changed:
-            if not self._is_closed:
-                self._is_closed = True
-                self._changed.notify_all()
-                self._changed.wait_for(
-                    lambda: not self._is_up or self._outbox.is_drained, timeout_s
-                )
-            is_drained = self._outbox.is_drained
+            is_drained = self._flush_and_close(timeout_s)
             self._goodbye = self._goodbye or _Goodbye(fire_will)
             self._changed.notify_all()
             thread = self._thread
@@ -215,9 +121,12 @@ class MqttLink:
         self._inbox.wake()
         return is_drained
 
-    def _refuse_when_closed(self) -> None:
-        if self._is_closed:
-            raise LinkClosed(f"the link of {self._client_id!r} was closed")
+    def _on_work(self) -> None:
+        self._wake_thread()
+
+    def _on_subscription(self, topic_filter: str, qos: int | None) -> None:
+        self._subscription_changes.append((topic_filter, qos))
+        self._wake_thread()
 
     def _wake_thread(self) -> None:
         # A full pipe wakes as well; a closed one means that the thread has ended.
@@ -241,7 +150,7 @@ class MqttLink:
 
     def _live(self, waker: socket.socket) -> float | None:
         """One connection from beginning to end; when it came up, as time.monotonic() has it."""
-        connection = MqttConnection(self._address, self._client_id, self._will, self._options)
+        connection = MqttConnection(self._address, self.client_id, self.will, self._options)
         up_since: float | None = None
         try:
             connection.open()
@@ -276,7 +185,7 @@ class MqttLink:
     def _step(self, connection: MqttConnection, waker: socket.socket) -> None:
         # False first: an owner that makes room between the two lines then wakes us.
         self._is_reading = False
-        self._is_reading = self._inbox.has_room
+        self._is_reading = connection.accepted is None or self._inbox.has_room
         connection.step(waker, may_read=self._is_reading, timeout_s=_TICK_S)
         with contextlib.suppress(BlockingIOError):
             waker.recv(4096)
@@ -320,7 +229,7 @@ class MqttLink:
                 self._tell_owner()
                 if packet is None:
                     return
-                self._count(sent=len(packet.topic) + len(packet.payload))
+                self._count_sent(packet.topic, packet.payload)
             packet_identifier_or_none = connection.publish(packet)
             if packet_identifier_or_none is not None and packet.qos:
                 self._tokens[packet_identifier_or_none] = packet.token
@@ -372,26 +281,11 @@ class MqttLink:
             return
         payload = bytes(message.payload)
         with self._changed:
-            self._count(received=len(topic) + len(payload))
+            self._count_received(topic, payload)
         on_taken = (
             partial(self._acknowledge, connection, message.mid) if message.qos else self._make_room
         )
         self._inbox.put(Message(topic, payload, message.retain), on_taken)
-
-    # -- called with the lock held
-
-    def _tell_owner(self) -> None:
-        for event in self._outbox.take_events():
-            self._inbox.put(event)
-
-    def _count(self, sent: int | None = None, received: int | None = None) -> None:
-        before = self._traffic
-        self._traffic = Traffic(
-            sent_messages=before.sent_messages + (sent is not None),
-            sent_bytes=before.sent_bytes + (sent or 0),
-            received_messages=before.received_messages + (received is not None),
-            received_bytes=before.received_bytes + (received or 0),
-        )
 
     # -- called on the owner's thread, without the lock, when it takes a message
 

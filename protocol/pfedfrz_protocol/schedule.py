@@ -54,7 +54,12 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 ("learning_rate", self.learning_rate, "above 0", 0 < self.learning_rate < 1e6),
                 ("momentum", self.momentum, "0 to below 1", 0 <= self.momentum < 1),
                 ("weight_decay", self.weight_decay, "0 or more", 0 <= self.weight_decay < 1e6),
-                ("clip_norm", self.clip_norm, "above 0", (self.clip_norm or 1) > 0),
+                (
+                    "clip_norm",
+                    self.clip_norm,
+                    "above 0",
+                    self.clip_norm is None or self.clip_norm > 0,
+                ),
                 ("proximal", self.proximal, "0 or more", 0 <= self.proximal < 1e6),
             )
             if not fits

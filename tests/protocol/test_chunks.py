@@ -1,0 +1,71 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pfedfrz_protocol import (
+    CHUNK_BYTES,
+    ProtocolError,
+    Reassembly,
+    RejectReason,
+    TransferReference,
+    chunk_count,
+    describe_transfer,
+    split_chunks,
+)
+
+LIMIT = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("size", "count"),
+    [(0, 1), (1, 1), (CHUNK_BYTES, 1), (CHUNK_BYTES + 1, 2), (3 * CHUNK_BYTES, 3)],
+)
+def test_chunks_put_together_are_the_payload(size: int, count: int) -> None:
+    payload = bytes(i % 251 for i in range(size))
+    chunks = split_chunks(payload)
+    assert len(chunks) == count == chunk_count(size)
+    assert b"".join(chunks) == payload
+
+
+@given(st.randoms(use_true_random=False), st.integers(0, 4 * CHUNK_BYTES))
+def test_any_order_and_any_number_of_duplicates_give_the_payload(random, size: int) -> None:  # type: ignore[no-untyped-def]
+    payload = random.randbytes(size)
+    numbered = list(enumerate(split_chunks(payload)))
+    arriving = numbered + random.choices(numbered, k=3)
+    random.shuffle(arriving)
+    reassembly = Reassembly(describe_transfer(payload), LIMIT)
+    results = [reassembly.add(number, chunk) for number, chunk in arriving]
+    assert payload in [r for r in results if r is not None]
+    assert reassembly.missing == ()
+
+
+def test_missing_chunks_are_named_and_memory_is_what_came() -> None:
+    payload = bytes(2 * CHUNK_BYTES + 5)
+    reassembly = Reassembly(describe_transfer(payload), LIMIT)
+    reassembly.add(1, payload[:CHUNK_BYTES])
+    assert reassembly.missing == (0, 2)
+    assert reassembly.held_bytes == CHUNK_BYTES
+
+
+def test_an_announcement_over_the_limit_is_refused_before_anything_is_held() -> None:
+    with pytest.raises(ProtocolError) as caught:
+        Reassembly(TransferReference(1 << 40, "0" * 64), LIMIT)
+    assert caught.value.reason is RejectReason.TOO_LARGE
+
+
+@pytest.mark.parametrize(("number", "chunk"), [(2, b"x"), (0, b"short"), (1, b"long one")])
+def test_a_chunk_that_the_transfer_does_not_have_is_refused(number: int, chunk: bytes) -> None:
+    reassembly = Reassembly(describe_transfer(bytes(CHUNK_BYTES + 5)), LIMIT)
+    with pytest.raises(ProtocolError) as caught:
+        reassembly.add(number, chunk)
+    assert caught.value.reason is RejectReason.MALFORMED
+    assert reassembly.held_bytes == 0
+
+
+def test_a_wrong_digest_drops_everything_so_that_the_transfer_can_begin_again() -> None:
+    payload = b"the real one"
+    reassembly = Reassembly(describe_transfer(payload), LIMIT)
+    with pytest.raises(ProtocolError) as caught:
+        reassembly.add(0, b"the fake one")
+    assert caught.value.reason is RejectReason.WRONG_DIGEST
+    assert reassembly.add(0, payload) == payload

@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pfedfrz_protocol import ConfigurationError, decode_configuration
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    folder: Path
+    count: int = 1
+
+
+def test_settings_are_decoded_with_paths() -> None:
+    got = decode_configuration(b'name = "a"\nfolder = "x/y"', "f.toml", Settings)
+    assert got == Settings("a", Path("x/y"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b'name = "a"\nfolder = "x"\ncuont = 3', "cuont"),
+        (b'name = "a"', "folder"),
+        (b'name = 3\nfolder = "x"', "str"),
+        (b'name = "a"\nfolder = 3', "folder"),
+        (b"name = ", "not TOML"),
+        (b"\xff\xfe", "not TOML"),
+    ],
+)
+def test_a_fault_is_one_line_that_names_file_and_key(text: bytes, says: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        decode_configuration(text, "f.toml", Settings)
+    assert says in str(caught.value)
+    assert str(caught.value).startswith("f.toml: ")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,119 @@
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pfedfrz_protocol import (
+    Accepted,
+    Command,
+    Control,
+    CoordinatorStatus,
+    DesiredState,
+    DeviceEvent,
+    DeviceStatus,
+    Evaluated,
+    Grant,
+    Heartbeat,
+    LocalReport,
+    ModelReference,
+    PhaseProgress,
+    Presence,
+    ProtocolError,
+    Purpose,
+    Rejected,
+    RejectReason,
+    RoundAnnouncement,
+    RoundFailed,
+    RoundMetrics,
+    TrainableSet,
+    TransferReference,
+    UpdateReady,
+    decode_message,
+    encode_message,
+)
+
+D = "ab" * 32
+T = TransferReference(10, D)
+REPORT = LocalReport(100, 0.25, 0.5, 1.5, 10, 1.0, 2.0)
+MESSAGES: list[tuple[msgspec.Struct, type]] = [
+    (CoordinatorStatus(Presence.ONLINE, D, 3), CoordinatorStatus),
+    (Control(DesiredState.PAUSE, 3), Control),
+    (
+        RoundAnnouncement(1, 2, D, Purpose.TRAIN, ModelReference(0, D, T), ("a", "b"), 60.0),
+        RoundAnnouncement,
+    ),
+    (DeviceStatus(Presence.OFFLINE, "b00t", D, "onnxruntime", 5), DeviceStatus),
+    (Heartbeat("b00t", "idle", 3, 1.5), Heartbeat),
+    (PhaseProgress(1, 0, 2, TrainableSet.PERSONAL, 0, 1, 2.3), DeviceEvent),
+    (UpdateReady(1, 2, "b00t", D, T, REPORT), DeviceEvent),
+    (Evaluated(1, 2, "b00t", LocalReport(5)), DeviceEvent),
+    (RoundFailed(1, 2, "b00t", "no space"), DeviceEvent),
+    (Grant(1, 2), Command),
+    (Accepted(1, 2), Command),
+    (Rejected(1, 2, RejectReason.LATE, "over"), Command),
+    (
+        RoundMetrics(
+            1, Purpose.TRAIN, 0, 2, 1, {RejectReason.LATE: 1}, 0, 0.5, None, None, 9, 8, 1.0,
+            {"a": 0.5},
+        ),
+        RoundMetrics,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "kind"), MESSAGES, ids=lambda v: type(v).__name__)
+def test_every_message_comes_back_as_it_was_sent(message: msgspec.Struct, kind: type) -> None:
+    assert decode_message(encode_message(message), kind) == message
+
+
+@pytest.mark.parametrize(("message", "kind"), MESSAGES, ids=lambda v: type(v).__name__)
+def test_an_unknown_field_is_refused(message: msgspec.Struct, kind: type) -> None:
+    fields = msgspec.json.decode(encode_message(message))
+    with pytest.raises(ProtocolError) as caught:
+        decode_message(msgspec.json.encode({**fields, "surprise": 1}), kind)
+    assert caught.value.reason is RejectReason.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"round": -1},
+        {"round": 10**12},
+        {"round": "1"},
+        {"deadline_s": -1.0},
+        {"selected": ["../evil"]},
+        {"selected": ["a" * 65]},
+        {"selected": ["a/b"]},
+        {"bundle": "xyz"},
+        {"purpose": "destroy"},
+    ],
+)
+def test_a_field_out_of_its_bounds_is_refused(changes: dict[str, object]) -> None:
+    fields = msgspec.json.decode(encode_message(MESSAGES[2][0]))
+    with pytest.raises(ProtocolError):
+        decode_message(msgspec.json.encode({**fields, **changes}), RoundAnnouncement)
+
+
+def test_an_accuracy_above_one_is_refused() -> None:
+    event = msgspec.json.decode(encode_message(Evaluated(1, 2, "b", LocalReport(5, 0.5))))
+    event["report"]["received"] = 1.5
+    with pytest.raises(ProtocolError):
+        decode_message(msgspec.json.encode(event), DeviceEvent)  # type: ignore[arg-type]
+
+
+def test_an_oversized_message_is_refused_unread() -> None:
+    with pytest.raises(ProtocolError) as caught:
+        decode_message(b" " * (5 << 20), Control)
+    assert caught.value.reason is RejectReason.TOO_LARGE
+
+
+@given(st.binary(max_size=300), st.sampled_from([kind for _, kind in MESSAGES]))
+def test_noise_is_a_protocol_error(noise: bytes, kind: type) -> None:
+    with pytest.raises(ProtocolError):
+        decode_message(noise, kind)
+
+
+@pytest.mark.parametrize("payload", [b"[" * 200_000, b'{"a":' * 200_000, b'"\xff\xfe"'])
+def test_deep_and_foreign_json_is_a_protocol_error(payload: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        decode_message(payload, DeviceEvent)  # type: ignore[arg-type]

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pfedfrz_storage import DamagedFile, load_tensors, save_tensors
+
+TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros((), np.float32)}
+
+
+def test_tensors_and_notes_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_tensors(path, TENSORS, {"round": "3"})
+    tensors, notes = load_tensors(path)
+    assert notes == {"round": "3"}
+    assert tensors.keys() == TENSORS.keys()
+    for name in TENSORS:
+        np.testing.assert_array_equal(tensors[name], TENSORS[name])
+
+
+def test_every_single_flipped_data_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_tensors(path, TENSORS, {})
+    good = path.read_bytes()
+    for position in range(len(good) - 28, len(good)):
+        bad = bytearray(good)
+        bad[position] ^= 1
+        path.write_bytes(bad)
+        with pytest.raises(DamagedFile, match=r"w\.safetensors"):
+            load_tensors(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100, bytes(8), b"\x05" + bytes(7) + b"[1,2]"])
+def test_what_is_not_such_a_file_is_damaged(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(DamagedFile):
+        load_tensors(path)
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DamagedFile, match="cannot be read"):
+        load_tensors(tmp_path / "none")

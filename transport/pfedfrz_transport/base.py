@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from .events import LinkEvent, Posted
-from .faults import LinkClosed
+from .faults import LinkClosed, LinkOverflow
 from .filters import check_filter, check_topic
 from .inbox import Inbox
 from .link import LinkLimits, Traffic, Will
@@ -128,13 +129,28 @@ class BaseLink(ABC):
         if self._is_closed:
             raise LinkClosed(f"the link of {self.client_id!r} was closed")
 
-    def _flush_and_close(self, timeout_s: float) -> bool:
-        """Take nothing more; True once everything is acknowledged, False when it will not be."""
+    def _flush_and_close(self, timeout_s: float, fire_will: bool) -> bool:
+        """Take nothing more; True once everything is acknowledged, False when it will not be.
+
+        The will goes with the rest: brokers differ in what they make of a goodbye that asks for it
+        (one waits for the will's delay, another forgets the will).
+        """
         if not self._is_closed:
+            if fire_will and self.will is not None:
+                self._publish_will(self.will)
             self._is_closed = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._is_up or self._outbox.is_drained, timeout_s)
         return self._outbox.is_drained
+
+    def _publish_will(self, will: Will) -> None:
+        # A queue without room means an unfinished flush, after which the broker is asked instead.
+        with contextlib.suppress(LinkOverflow):
+            if will.retain and will.payload:
+                self._outbox.publish_retained(will.topic, will.payload)
+            else:
+                self._outbox.publish(will.topic, will.payload, will.qos)
+        self._on_work()
 
     def _tell_owner(self) -> None:
         for event in self._outbox.take_events():

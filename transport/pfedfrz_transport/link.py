@@ -171,6 +171,7 @@ class Link(Protocol):
         """Say goodbye and stop; True if everything queued had been acknowledged.
 
         Flushes for at most `timeout_s`, and only while the link is up. The session at the broker
-        ends. `fire_will` asks the broker to publish the will all the same. Closing twice is fine.
+        ends. With `fire_will` the will is published all the same, now and not after its delay.
+        Closing twice is fine.
         """
         ...

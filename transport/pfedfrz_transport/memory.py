@@ -60,9 +60,9 @@ class MemoryLink(BaseLink):
 
     def close(self, *, timeout_s: float = 5.0, fire_will: bool = False) -> bool:
         with self._changed:
-            is_drained = self._flush_and_close(timeout_s)
+            is_drained = self._flush_and_close(timeout_s, fire_will)
             self._is_up = False
-            self._broker.detach(self, fire_will=fire_will)
+            self._broker.detach(self, fire_will=fire_will and not is_drained)
         self._inbox.wake()
         return is_drained
 

@@ -110,8 +110,8 @@ class MqttLink(BaseLink):
     def close(self, *, timeout_s: float = 5.0, fire_will: bool = False) -> bool:
         deadline = time.monotonic() + timeout_s
         with self._changed:
-            is_drained = self._flush_and_close(timeout_s)
-            self._goodbye = self._goodbye or _Goodbye(fire_will)
+            is_drained = self._flush_and_close(timeout_s, fire_will)
+            self._goodbye = self._goodbye or _Goodbye(fire_will and not is_drained)
             self._changed.notify_all()
             thread = self._thread
         if thread is not None:

@@ -1,1 +1,8 @@
-"""(room under construction)"""
+"""Model, partition and schedule to a verified bundle, for every runtime."""
+
+from __future__ import annotations
+
+from .bundle_export import TARGETS, export_bundle, save_bundle
+from .verification import TOLERANCE, VerificationFailed
+
+__all__ = ["TARGETS", "TOLERANCE", "VerificationFailed", "export_bundle", "save_bundle"]

@@ -1,0 +1,23 @@
+"""A traced graph as an ONNX model of standard operators."""
+
+from __future__ import annotations
+
+from ..tracing import TracedGraph
+from .elementwise import ELEMENTWISE
+from .lowering import lower_to_onnx
+from .pooling import POOLING
+from .product import PRODUCT
+from .reduction import REDUCTION
+from .shaping import SHAPING
+
+__all__ = ["to_onnx"]
+
+OPERATORS = {**ELEMENTWISE, **POOLING, **PRODUCT, **REDUCTION, **SHAPING}
+
+
+def to_onnx(traced: TracedGraph, title: str) -> bytes:
+    """The serialized model: opset 18, default domain only, any batch size, no weights inside.
+
+    Raises ConfigurationError, naming the layer, for an operator that ONNX has no word for.
+    """
+    return lower_to_onnx(traced, OPERATORS, title)

@@ -1,0 +1,68 @@
+"""Operators that take one or more axes away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx
+
+from .lowering import Lowerer, Lowering, Value, arguments, axis_of, tensor_of
+
+__all__ = ["REDUCTION"]
+
+aten = torch.ops.aten
+
+
+def _reduce(operator: str) -> Lowerer:
+    def lower(lowering: Lowering, node: fx.Node) -> Value:
+        source, axes, keep = (*arguments(node), None, None)[:3]
+        rank = tensor_of(source).dim()
+        value = lowering.operand(source, tensor_of(node).dtype)
+        if not rank:
+            return value
+        listed = [axes] if isinstance(axes, int) else axes or range(rank)
+        along = lowering.graph.integers(sorted(axis % rank for axis in listed))
+        return lowering.graph.emit(operator, value, along, keepdims=int(bool(keep)))
+
+    return lower
+
+
+def _argmax(lowering: Lowering, node: fx.Node) -> Value:
+    source, axis, keep = arguments(node)
+    value = lowering.value(source)
+    if axis is None:
+        value, axis = lowering.graph.emit("Reshape", value, lowering.graph.integers([-1])), 0
+    return lowering.graph.emit(
+        "ArgMax", value, axis=axis_of(axis, source), keepdims=int(keep), select_last_index=0
+    )
+
+
+def _softmax(operator: str) -> Lowerer:
+    def lower(lowering: Lowering, node: fx.Node) -> Value:
+        source, axis, *_ = arguments(node)
+        return lowering.graph.emit(operator, lowering.value(source), axis=axis_of(axis, node))
+
+    return lower
+
+
+def _cumulative_sum(lowering: Lowering, node: fx.Node) -> Value:
+    source, axis, *_ = arguments(node)
+    value = lowering.operand(source, tensor_of(node).dtype)
+    along = lowering.graph.integers([axis_of(axis, node)])
+    return lowering.graph.emit("CumSum", value, along)
+
+
+REDUCTION: dict[Any, Lowerer] = {
+    aten.sum.default: _reduce("ReduceSum"),
+    aten.sum.dim_IntList: _reduce("ReduceSum"),
+    aten.mean.default: _reduce("ReduceMean"),
+    aten.mean.dim: _reduce("ReduceMean"),
+    aten.amax.default: _reduce("ReduceMax"),
+    aten.amin.default: _reduce("ReduceMin"),
+    aten.prod.dim_int: _reduce("ReduceProd"),
+    aten.argmax.default: _argmax,
+    aten._softmax.default: _softmax("Softmax"),
+    aten._log_softmax.default: _softmax("LogSoftmax"),
+    aten.cumsum.default: _cumulative_sum,
+}

@@ -1,0 +1,50 @@
+"""What an export needs of each runtime: its way from traced graphs to files, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from pfedfrz_edge.runtimes import Runtime
+from pfedfrz_protocol import TrainableSet
+
+from .decompositions import DecompositionTable
+from .tracing import TracedGraph
+
+__all__ = ["GraphFile", "LoweredGraphs", "Target"]
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    """One file of a bundle, its name as in the archive."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class LoweredGraphs:
+    """The files of one runtime."""
+
+    predict: GraphFile
+    gradients: Mapping[TrainableSet, GraphFile]
+
+
+class Target(Protocol):
+    """One runtime, seen from the side that makes its graphs."""
+
+    @property
+    def name(self) -> str:
+        """The runtime's name in a manifest."""
+
+    def decompositions(self) -> DecompositionTable:
+        """How operators are rewritten while a step is traced for this runtime."""
+
+    def lower(
+        self, gradients: Mapping[TrainableSet, TracedGraph], predict: TracedGraph
+    ) -> LoweredGraphs:
+        """The files that the runtime loads."""
+
+    def runtime(self, graphs: LoweredGraphs) -> Runtime:
+        """The very runtime that a device will use, over these files."""

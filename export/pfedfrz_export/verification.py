@@ -1,0 +1,211 @@
+"""Every exported graph against plain torch, on the runtime that a device will use.
+
+A gradient must not differ by more than 1e-5 of the largest gradient. Where a pool's two largest
+values or a ReLU's input and zero are closer than rounding, torch's own gradient jumps from one
+rounding to the next, and a difference there proves nothing. So when a batch disagrees, torch is
+asked whether its gradient on that batch stands still under noise of the size of rounding errors;
+only if it does not, another batch is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+
+from pfedfrz_edge.runtimes import Runtime
+from pfedfrz_protocol import ConfigurationError, InputSpec, TrainableSet
+
+__all__ = ["TOLERANCE", "Batch", "Reference", "VerificationFailed", "draw_batch", "verify"]
+
+TOLERANCE = 1e-5
+_STEP_AWAY = 0.02  # standard deviation of what is added to the initial weights
+_ROUNDING = 2.0**-21
+_NOISE_TRIALS = 16
+_DRAWS = 12
+
+Arrays = Mapping[str, NDArray[np.float32]]
+
+
+class VerificationFailed(ConfigurationError):
+    """A graph does not compute what torch computes; the bundle is not made."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Weights and data: `parameters` by name, x `(n, *shape)`, y `(n,)`, weight `(n,)`."""
+
+    parameters: Mapping[str, Tensor]
+    x: Tensor
+    y: Tensor
+    weight: Tensor
+
+    @property
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """The parameters as a runtime takes them."""
+        return {name: value.numpy() for name, value in self.parameters.items()}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What plain torch says about a batch."""
+
+    logits: NDArray[np.float32]
+    loss: float
+    correct: float
+    gradients: Arrays
+
+    @classmethod
+    def of(cls, module: nn.Module, batch: Batch) -> Reference:
+        """Loss, hits and the gradients of all parameters by torch's autograd."""
+        variables = {n: v.clone().requires_grad_(True) for n, v in batch.parameters.items()}
+        logits = functional_call(module, variables, (batch.x,))
+        losses = cross_entropy(logits, batch.y, reduction="none")
+        loss = (losses * batch.weight).sum() / batch.weight.sum()
+        found = torch.autograd.grad(loss, list(variables.values()), materialize_grads=True)
+        hits = (logits.argmax(1) == batch.y) * batch.weight
+        return cls(
+            logits.detach().numpy(),
+            loss.item(),
+            hits.sum().item(),
+            {name: g.numpy() for name, g in zip(variables, found, strict=True)},
+        )
+
+
+def verify(
+    runtime: Runtime,
+    module: nn.Module,
+    input_spec: InputSpec,
+    trainable: Mapping[TrainableSet, Sequence[str]],
+    batch_size: int,
+) -> None:
+    """Return if every graph of `runtime` agrees with torch; raise VerificationFailed if not.
+
+    Batches of one sample, of an odd number and of `batch_size`, with equal weights and with
+    unequal ones, zero among them.
+    """
+    generator = torch.Generator().manual_seed(0)
+    odd = 7 if batch_size != 7 else 5
+    for size in dict.fromkeys((1, odd, batch_size)):
+        for _ in range(_DRAWS):
+            batch = draw_batch(module, input_spec, size, generator)
+            complaint = _first_complaint(runtime, module, batch, trainable)
+            if complaint is None:
+                break
+            if _stands_still(module, batch, generator):
+                raise VerificationFailed(
+                    f"runtime {runtime.name}: {complaint} (batch of {size}); nothing was written, "
+                    "one of the model's operations is not exported faithfully"
+                )
+        else:
+            raise VerificationFailed(
+                f"runtime {runtime.name}: torch's own gradients of this model jump under rounding "
+                f"errors on every batch of {size} that was tried, so no export of it can be "
+                "verified; look for a division by something close to zero"
+            )
+
+
+def draw_batch(
+    module: nn.Module, input_spec: InputSpec, size: int, generator: torch.Generator
+) -> Batch:
+    """Random data, and weights a small step away from the module's own.
+
+    A step away because zeros among initial weights would hide what is behind them.
+    """
+
+    def near(parameter: Tensor) -> Tensor:
+        return parameter.detach() + _STEP_AWAY * torch.randn(parameter.shape, generator=generator)
+
+    weight = torch.rand(size, generator=generator) + 0.1
+    weight[1::3] = 0.0
+    return Batch(
+        {name: near(parameter) for name, parameter in module.named_parameters()},
+        torch.randn(size, *input_spec.shape, generator=generator),
+        torch.randint(0, input_spec.classes, (size,), generator=generator),
+        weight if size % 2 and size > 1 else torch.ones(size),
+    )
+
+
+def _first_complaint(
+    runtime: Runtime,
+    module: nn.Module,
+    batch: Batch,
+    trainable: Mapping[TrainableSet, Sequence[str]],
+) -> str | None:
+    reference = Reference.of(module, batch)
+    return next(_complaints(runtime, batch, reference, trainable), None)
+
+
+def _complaints(
+    runtime: Runtime,
+    batch: Batch,
+    reference: Reference,
+    trainable: Mapping[TrainableSet, Sequence[str]],
+) -> Iterator[str]:
+    logits = runtime.predict(batch.arrays, batch.x.numpy())
+    error = _difference({"logits": logits}, {"logits": reference.logits})[1]
+    if not error <= TOLERANCE:
+        yield f"logits differ from torch's by {error:.1e} of the largest"
+    for kind, names in trainable.items():
+        step = runtime.gradients(
+            kind, batch.arrays, batch.x.numpy(), batch.y.numpy(), batch.weight.numpy()
+        )
+        if list(step.gradients) != list(names):
+            yield f"the graph for {kind.value} has gradients of {', '.join(step.gradients)}"
+            continue
+        if not abs(step.loss - reference.loss) <= TOLERANCE * max(1.0, abs(reference.loss)):
+            yield f"the loss of the graph for {kind.value} is {step.loss}, not {reference.loss}"
+        if not abs(step.correct - reference.correct) <= TOLERANCE * float(batch.weight.sum()):
+            yield f"the graph for {kind.value} counts {step.correct}, not {reference.correct} hits"
+        wanted = {name: reference.gradients[name] for name in names}
+        name, error = _difference(step.gradients, wanted)
+        if not error <= TOLERANCE:
+            yield (
+                f"the gradient of {name!r} in the graph for {kind.value} differs from torch's by "
+                f"{error:.1e} of the largest (allowed: {TOLERANCE:.0e})"
+            )
+
+
+def _stands_still(module: nn.Module, batch: Batch, generator: torch.Generator) -> bool:
+    """Whether torch's result on the batch survives noise of the size of rounding errors."""
+    calm = Reference.of(module, batch)
+
+    def shaken(value: Tensor) -> Tensor:
+        return value * (1 + _ROUNDING * torch.randn(value.shape, generator=generator))
+
+    for _ in range(_NOISE_TRIALS):
+        noisy = Batch(
+            {name: shaken(value) for name, value in batch.parameters.items()},
+            shaken(batch.x),
+            batch.y,
+            batch.weight,
+        )
+        other = Reference.of(module, noisy)
+        if other.correct != calm.correct:
+            return False
+        if not _difference(other.gradients, calm.gradients)[1] <= TOLERANCE:
+            return False
+    return True
+
+
+def _difference(found: Arrays, wanted: Arrays) -> tuple[str, float]:
+    """The name that is off the most, and by how much of the largest wanted value.
+
+    A shape that does not fit, and anything that is not finite, is off by infinity.
+    """
+    largest = max((float(np.abs(a).max(initial=0)) for a in wanted.values()), default=0.0)
+    worst = ("", 0.0)
+    for name, array in wanted.items():
+        if array.shape != found[name].shape or not np.isfinite(found[name]).all():
+            return name, np.inf
+        error = float(np.abs(found[name] - array).max(initial=0))
+        relative = error / largest if largest else (0.0 if error == 0 else np.inf)
+        if relative > worst[1]:
+            worst = (name, relative)
+    return worst

@@ -1,0 +1,301 @@
+import numpy as np
+import pytest
+from tiny_bundle import SHARED, make_bundle
+
+from pfedfrz_edge.outbox import PendingUpdate
+from pfedfrz_edge.session import DeviceSession
+from pfedfrz_edge.session_exchange import (
+    Action,
+    Announce,
+    AnnouncementSeen,
+    CancelUpload,
+    CancelWork,
+    ChunkSeen,
+    CommandSeen,
+    Complain,
+    ControlSeen,
+    EvaluationDone,
+    FetchModel,
+    ForgetPending,
+    KeepPending,
+    LinkRestored,
+    Quit,
+    StartWork,
+    StopFetching,
+    UpdateTrained,
+    Upload,
+    WorkBroken,
+    WorkKey,
+)
+from pfedfrz_edge.session_states import SessionState
+from pfedfrz_protocol import (
+    Accepted,
+    Control,
+    DesiredState,
+    Evaluated,
+    Grant,
+    LocalReport,
+    ModelLabel,
+    ModelReference,
+    Parameters,
+    Purpose,
+    Rejected,
+    RejectReason,
+    RoundAnnouncement,
+    RoundFailed,
+    SharedCodec,
+    UpdateReady,
+    describe_transfer,
+    tensors_digest,
+)
+
+MANIFEST = make_bundle().manifest
+CODEC = SharedCodec.for_manifest(MANIFEST)
+REPORT = LocalReport(100, 0.5, 0.6)
+
+
+def shared(version: int) -> Parameters:
+    random = np.random.default_rng(version)
+    return {n: random.normal(size=s).astype(np.float32) for n, s in SHARED.items()}
+
+
+def payload(version: int) -> bytes:
+    return CODEC.encode(shared(version), ModelLabel(version))
+
+
+def reference(version: int) -> ModelReference:
+    return ModelReference(
+        version, tensors_digest(shared(version)), describe_transfer(payload(version))
+    )
+
+
+def announce(
+    number: int,
+    *,
+    epoch: int = 1,
+    selected: tuple[str, ...] = ("me",),
+    purpose: Purpose = Purpose.TRAIN,
+    bundle: str = MANIFEST.digest,
+    version: int | None = None,
+) -> AnnouncementSeen:
+    model = reference(number - 1 if version is None else version)
+    return AnnouncementSeen(RoundAnnouncement(number, epoch, bundle, purpose, model, selected, 9.0))
+
+
+def key(number: int) -> WorkKey:
+    return WorkKey(number, reference(number - 1).digest)
+
+
+def update(number: int) -> PendingUpdate:
+    return PendingUpdate(number, reference(number - 1).digest, REPORT, b"payload %d" % number)
+
+
+def session(pending: PendingUpdate | None = None) -> DeviceSession:
+    return DeviceSession("me", "boot", MANIFEST.digest, CODEC, pending)
+
+
+def chunk(version: int) -> ChunkSeen:
+    return ChunkSeen(version, 0, payload(version))
+
+
+def ready(number: int, epoch: int = 1) -> Announce:
+    event = UpdateReady(
+        number,
+        epoch,
+        "boot",
+        reference(number - 1).digest,
+        describe_transfer(update(number).payload),
+        REPORT,
+    )
+    return Announce(event)
+
+
+def kinds(actions: list[Action]) -> list[type]:
+    return [type(action) for action in actions]
+
+
+def trained(number: int = 1) -> DeviceSession:
+    """A session whose update for the round is announced."""
+    mine = session()
+    mine.handle(announce(number))
+    mine.handle(chunk(number - 1))
+    mine.handle(UpdateTrained(key(number), update(number)))
+    assert mine.state is SessionState.READY
+    return mine
+
+
+def test_a_round_from_announcement_to_acknowledgement() -> None:
+    mine = session()
+    assert mine.handle(announce(1)) == [FetchModel(0)]
+    stop, work = mine.handle(chunk(0))
+    assert stop == StopFetching(0)
+    assert isinstance(work, StartWork)
+    assert work.key == key(1)
+    assert work.downloaded_bytes == len(payload(0))
+    for name, tensor in shared(0).items():
+        np.testing.assert_array_equal(work.received[name], tensor)
+    assert mine.handle(UpdateTrained(key(1), update(1))) == [KeepPending(update(1)), ready(1)]
+    assert mine.handle(CommandSeen(Grant(1, 1))) == [Upload(1, update(1).payload)]
+    assert mine.handle(CommandSeen(Accepted(1, 1))) == [CancelUpload(), ForgetPending()]
+    assert mine.state is SessionState.IDLE
+    assert mine.handle(announce(1)) == []
+
+
+def test_a_model_that_is_held_is_not_fetched_again() -> None:
+    mine = session()
+    mine.handle(announce(1, purpose=Purpose.EVALUATE))
+    mine.handle(chunk(0))
+    mine.handle(EvaluationDone(key(1), REPORT))
+    (work,) = mine.handle(announce(2, version=0))
+    assert isinstance(work, StartWork)
+    assert work.downloaded_bytes == 0
+
+
+def test_an_evaluation_is_answered_and_nothing_is_uploaded() -> None:
+    mine = session()
+    mine.handle(announce(1, purpose=Purpose.EVALUATE))
+    mine.handle(chunk(0))
+    assert mine.handle(EvaluationDone(key(1), REPORT)) == [
+        Announce(Evaluated(1, 1, "boot", REPORT))
+    ]
+    assert mine.state is SessionState.IDLE
+
+
+def test_work_that_breaks_is_told_to_the_coordinator() -> None:
+    mine = session()
+    mine.handle(announce(1))
+    mine.handle(chunk(0))
+    complaint, told = mine.handle(WorkBroken(key(1), "it diverged"))
+    assert isinstance(complaint, Complain)
+    assert told == Announce(RoundFailed(1, 1, "boot", "it diverged"))
+
+
+def test_a_device_that_is_not_selected_stays_idle() -> None:
+    mine = session()
+    assert mine.handle(announce(1, selected=("other",))) == []
+    assert mine.state is SessionState.IDLE
+
+
+@pytest.mark.parametrize("moment", ["fetching", "working", "ready", "uploading"])
+def test_the_next_round_supersedes_whatever_is_going_on(moment: str) -> None:
+    mine = session()
+    mine.handle(announce(1))
+    leaving: dict[str, list[Action]] = {
+        "fetching": [StopFetching(0)],
+        "working": [CancelWork()],
+        "ready": [],
+        "uploading": [CancelUpload()],
+    }
+    if moment != "fetching":
+        mine.handle(chunk(0))
+    if moment in ("ready", "uploading"):
+        mine.handle(UpdateTrained(key(1), update(1)))
+    if moment == "uploading":
+        mine.handle(CommandSeen(Grant(1, 1)))
+    forget = [ForgetPending()] if moment in ("ready", "uploading") else []
+    assert mine.handle(announce(2)) == [*leaving[moment], *forget, FetchModel(1)]
+    assert mine.handle(UpdateTrained(key(1), update(1))) == []
+
+
+def test_a_reopened_round_gets_the_same_update_under_its_new_epoch() -> None:
+    mine = trained()
+    assert mine.handle(announce(1, epoch=2)) == [ready(1, epoch=2)]
+    assert mine.handle(CommandSeen(Grant(1, 1))) == []
+    assert kinds(mine.handle(CommandSeen(Grant(1, 2)))) == [Upload]
+
+
+def test_a_reopened_round_does_not_disturb_work_under_way() -> None:
+    mine = session()
+    mine.handle(announce(1))
+    mine.handle(chunk(0))
+    assert mine.handle(announce(1, epoch=2)) == []
+    assert mine.handle(UpdateTrained(key(1), update(1)))[-1] == ready(1, epoch=2)
+
+
+def test_after_a_lost_link_the_update_is_announced_again() -> None:
+    mine = trained()
+    assert mine.handle(LinkRestored()) == [ready(1)]
+    mine.handle(CommandSeen(Grant(1, 1)))
+    assert mine.handle(LinkRestored()) == [CancelUpload(), ready(1)]
+    assert mine.state is SessionState.READY
+
+
+def test_a_second_grant_uploads_from_the_beginning() -> None:
+    mine = trained()
+    mine.handle(CommandSeen(Grant(1, 1)))
+    again = mine.handle(CommandSeen(Grant(1, 1)))
+    assert again == [CancelUpload(), Upload(1, update(1).payload)]
+
+
+def test_after_a_restart_the_pending_update_is_uploaded_without_training() -> None:
+    mine = session(update(1))
+    assert mine.handle(announce(1, epoch=7)) == [ready(1, epoch=7)]
+    assert kinds(mine.handle(CommandSeen(Grant(1, 7)))) == [Upload]
+
+
+def test_a_pending_update_for_another_round_or_model_is_forgotten() -> None:
+    mine = session(update(1))
+    assert mine.handle(announce(2)) == [ForgetPending(), FetchModel(1)]
+
+
+def test_a_rejection_is_said_and_settles_the_round() -> None:
+    mine = trained()
+    verdict = Rejected(1, 1, RejectReason.NORM_EXCEEDED, "too far")
+    complaint, forget = mine.handle(CommandSeen(verdict))
+    assert isinstance(complaint, Complain)
+    assert "norm-exceeded: too far" in complaint.text
+    assert forget == ForgetPending()
+    assert mine.handle(announce(1)) == []
+
+
+def test_a_wiped_coordinator_that_begins_at_round_one_is_followed() -> None:
+    mine = trained(5)
+    assert mine.handle(announce(1, epoch=9)) == [ForgetPending(), FetchModel(0)]
+
+
+def test_an_older_announcement_changes_nothing() -> None:
+    mine = trained(5)
+    assert mine.handle(announce(4)) == []
+    assert mine.state is SessionState.READY
+
+
+def test_a_coordinator_with_another_bundle_is_complained_of_once_and_ignored() -> None:
+    mine = session()
+    (complaint,) = mine.handle(announce(1, bundle="e" * 64))
+    assert isinstance(complaint, Complain)
+    assert mine.handle(announce(2, bundle="e" * 64)) == []
+    assert mine.state is SessionState.IDLE
+
+
+def test_a_model_with_a_wrong_digest_is_not_trained_on() -> None:
+    mine = session()
+    mine.handle(announce(1))
+    (complaint,) = mine.handle(ChunkSeen(0, 0, bytes(len(payload(0)))))
+    assert isinstance(complaint, Complain)
+    assert mine.state is SessionState.FETCHING
+    assert kinds(mine.handle(chunk(0))) == [StopFetching, StartWork]
+
+
+def test_a_model_that_is_too_large_is_not_fetched() -> None:
+    event = announce(1)
+    huge = describe_transfer(bytes(10))
+    announcement = RoundAnnouncement(
+        1,
+        1,
+        MANIFEST.digest,
+        Purpose.TRAIN,
+        ModelReference(0, "a" * 64, type(huge)(1 << 40, huge.sha256)),
+        event.announcement.selected,
+        9.0,
+    )
+    mine = session()
+    assert kinds(mine.handle(AnnouncementSeen(announcement))) == [Complain]
+    assert mine.state is SessionState.IDLE
+
+
+def test_stop_leaves_everything_and_quits() -> None:
+    mine = session()
+    mine.handle(announce(1))
+    actions = mine.handle(ControlSeen(Control(DesiredState.STOP, 1)))
+    assert actions == [StopFetching(0), Quit()]
+    assert mine.handle(ControlSeen(Control(DesiredState.PAUSE, 1))) == []

@@ -20,6 +20,10 @@ class Attack(Protocol):
     def name(self) -> str:
         """The name that `--attack` takes."""
 
+    @property
+    def form(self) -> str:
+        """What exactly it does: the report says it, because one name covers several attacks."""
+
     def tamper(
         self,
         received: Mapping[str, NDArray[np.float32]],

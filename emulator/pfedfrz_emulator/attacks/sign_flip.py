@@ -40,6 +40,11 @@ class SignFlip:
         """The name that `--attack` takes."""
         return "sign-flip"
 
+    @property
+    def form(self) -> str:
+        """Which of the four sign flips this is, and how strong."""
+        return f"update negation, S - {self.scale:g} (S_i - S)"
+
     def tamper(
         self,
         received: Mapping[str, NDArray[np.float32]],

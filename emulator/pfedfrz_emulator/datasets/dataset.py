@@ -44,6 +44,13 @@ class Dataset:
         """The shape of one model input."""
         return self.train_x.shape[1:]
 
+    @property
+    def normalisation(self) -> str:
+        """What `inputs` does, for people: a device with its own data has to do the same."""
+        if self.train_x.dtype != np.uint8:
+            return "none"
+        return f"(pixel / 255 - {self.mean:g}) / {self.std:g}"
+
     def inputs(self, samples: Pixels) -> NDArray[np.float32]:
         """Model inputs, float32 of the same shape: `(samples / 255 - mean) / std` for pixels.
 

@@ -49,6 +49,10 @@ def test_a_device_that_learned_nothing_uploads_what_it_received() -> None:
     assert all((uploaded[name] == weight).all() for name, weight in RECEIVED.items())
 
 
+def test_the_form_is_named_with_its_strength() -> None:
+    assert SignFlip(2.5).form == "update negation, S - 2.5 (S_i - S)"
+
+
 def test_scalars_stay_arrays() -> None:
     uploaded = SignFlip().tamper({"s": np.array(1, np.float32)}, {"s": np.array(3, np.float32)})
     assert isinstance(uploaded["s"], np.ndarray)

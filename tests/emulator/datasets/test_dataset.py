@@ -21,6 +21,12 @@ def test_inputs_are_standardised_pixels() -> None:
     np.testing.assert_allclose(inputs, expected, rtol=1e-7, atol=1e-7)
 
 
+def test_the_normalisation_is_told() -> None:
+    pixels = np.zeros((1, 1, 2, 2), np.uint8)
+    assert holding(pixels, 0.1307, 0.3081).normalisation == "(pixel / 255 - 0.1307) / 0.3081"
+    assert holding(pixels.astype(np.float32), 0.0, 1.0).normalisation == "none"
+
+
 def test_inputs_of_a_row_are_the_same_bits_alone_and_among_others() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 1, 5, 5), np.uint8)
     dataset = holding(pixels, 0.3, 0.7)

@@ -82,7 +82,7 @@ class EngineMachine(RuleBasedStateMachine):
         point = StartingPoint(model(0), 1, 0, tuple(sorted(accepted)))
         self.engine = RoundEngine(self.policy, "b" * 64, point, self.now)
         self.stored: dict[int, set[str]] = {1: set(accepted)}
-        self.granted: set[str] = set()
+        self.granted: dict[str, float] = {}
         self.announced: list[tuple[int, int]] = []
         self.selected: set[str] = set()
         self.version = 0
@@ -103,17 +103,17 @@ class EngineMachine(RuleBasedStateMachine):
                     assert not set(announcement.selected) & self.stored[announcement.round]
                     self.announced.append(order)
                     self.selected = set(announcement.selected)
-                    self.granted = set()
+                    self.granted = {}
                 case ExpectUpload(device, _, _):
                     assert device in self.selected
                 case SendCommand(device, Grant()):
-                    self.granted.add(device)
+                    self.granted[device] = self.now
                     assert len(self.granted) <= self.policy.uploads_at_once
                 case SendCommand(device, Accepted(number, _)):
                     assert device in self.stored[number]
-                    self.granted.discard(device)
+                    self.granted.pop(device, None)
                 case SendCommand(device, _):
-                    self.granted.discard(device)
+                    self.granted.pop(device, None)
                 case Aggregate(number, devices):
                     assert set(devices) == self.stored[number]
                     assert list(devices) == sorted(devices)
@@ -139,7 +139,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(device=DEVICES, round_error=NEAR, epoch_error=NEAR, base_error=NEAR)
     def offer(self, device: str, round_error: int, epoch_error: int, base_error: int) -> None:
-        self.granted.discard(device)
+        self.granted.pop(device, None)
         digest = f"{max(0, self.version + base_error):064x}"
         number = max(0, self.engine.round + round_error)
         epoch = self.engine.epoch + epoch_error
@@ -147,7 +147,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(device=DEVICES)
     def offer_well(self, device: str) -> None:
-        self.granted.discard(device)
+        self.granted.pop(device, None)
         self.send(
             UpdateOffered(
                 device, self.engine.round, self.engine.epoch, model(self.version).digest, TRANSFER
@@ -174,7 +174,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(device=DEVICES, epoch_error=NEAR)
     def fail(self, device: str, epoch_error: int) -> None:
-        self.granted.discard(device)
+        self.granted.pop(device, None)
         self.send(
             DeviceFailed(device, self.engine.round, self.engine.epoch + epoch_error, "no space")
         )
@@ -182,8 +182,7 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(seconds=st.floats(0, 30))
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        # A grant that expires frees its place; the books cannot see that in the actions.
-        self.granted = set()
+        self.granted = {d: at for d, at in self.granted.items() if self.now < at + 7.0}
         self.send(Tick())
 
     @rule()

@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from pfedfrz_coordinator.configuration import load_coordinator_settings
+from pfedfrz_protocol import ConfigurationError
+
+GOOD = 'federation = "demo"\nbundle = "m.pfz"\nstate_dir = "state"\n'
+
+
+def test_paths_start_at_the_files_folder(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(GOOD + "[rounds]\nrounds = 3\n")
+    settings = load_coordinator_settings(path)
+    assert settings.bundle == tmp_path / "m.pfz"
+    assert settings.state_dir == tmp_path / "state"
+    assert settings.rounds.rounds == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (GOOD + "broekr = 1\n", "broekr"),
+        (GOOD + "[rounds]\nround = 3\n", "round"),
+        (GOOD + "[rounds]\nrounds = 0\n", "rounds = 0"),
+        (GOOD.replace("demo", "de/mo"), "federation 'de/mo'"),
+        ("", "federation"),
+    ],
+)
+def test_a_fault_names_file_and_key(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load_coordinator_settings(path)
+    assert says in str(caught.value)
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_coordinator_settings(tmp_path / "none.toml")

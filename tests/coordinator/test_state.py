@@ -1,0 +1,139 @@
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_bundle import make_bundle
+
+from pfedfrz_coordinator.aggregation import find_rule
+from pfedfrz_coordinator.journal import Journal
+from pfedfrz_coordinator.state import CoordinatorState
+from pfedfrz_coordinator.validation import ValidUpdate
+from pfedfrz_protocol import (
+    ConfigurationError,
+    Group,
+    LocalReport,
+    ModelReference,
+    OperationError,
+    Purpose,
+    RejectReason,
+    RoundAnnouncement,
+    TransferReference,
+)
+
+BUNDLE = make_bundle()
+SIZE = 15
+
+
+def announce(number: int, epoch: int, *selected: str) -> RoundAnnouncement:
+    transfer = TransferReference(1, "a" * 64)
+    model = ModelReference(number - 1, "a" * 64, transfer)
+    return RoundAnnouncement(number, epoch, "b" * 64, Purpose.TRAIN, model, selected, 9.0)
+
+
+def constant(value: float, samples: int = 1) -> ValidUpdate:
+    return ValidUpdate(np.full(SIZE, value, np.float32), samples, 0.5)
+
+
+def test_a_new_directory_begins_with_the_bundles_weights(tmp_path: Path) -> None:
+    recovered = CoordinatorState(tmp_path, BUNDLE).recover()
+    assert (recovered.completed, recovered.version, recovered.accepted) == (0, 0, ())
+    for name, tensor in BUNDLE.initial_weights(Group.SHARED).items():
+        np.testing.assert_array_equal(recovered.shared[name], tensor)
+
+
+def test_the_epoch_grows_with_every_start_and_even_when_the_state_was_wiped(tmp_path: Path) -> None:
+    first = CoordinatorState(tmp_path / "a", BUNDLE)
+    epoch = first.recover().epoch
+    first.open_round(announce(1, epoch + 1_000_000, "x"))
+    assert CoordinatorState(tmp_path / "a", BUNDLE).recover().epoch == epoch + 1_000_001
+    assert CoordinatorState(tmp_path / "b", BUNDLE).recover().epoch >= epoch
+
+
+def test_a_round_is_closed_with_the_weighted_mean_and_its_numbers(tmp_path: Path) -> None:
+    state = CoordinatorState(tmp_path, BUNDLE)
+    state.open_round(announce(1, 1, "a", "b", "c"))
+    state.journal.record_report(1, "a", "offered", LocalReport(1, 0.2, 0.4, 1.0, 100))
+    state.journal.record_report(1, "b", "offered", LocalReport(3, 0.4, 0.8, 2.0, 200))
+    state.accept(1, "a", constant(1.0, samples=1), 50)
+    state.accept(1, "b", constant(2.0, samples=3), 60)
+    state.journal.reject(1, "c", RejectReason.NOT_FINITE, "NaN", 70)
+    shared = state.aggregate(1, ("a", "b"), find_rule("mean"))
+    assert {float(v) for tensor in shared.values() for v in tensor.ravel()} == {1.75}
+    metrics = state.close_round(1)
+    assert metrics.received_mean == pytest.approx(0.3)
+    assert metrics.local_mean == pytest.approx(0.6)
+    assert metrics.loss_mean == pytest.approx(1.5)
+    assert (metrics.selected, metrics.accepted, metrics.missing) == (3, 2, 0)
+    assert metrics.rejected == {RejectReason.NOT_FINITE: 1}
+    assert (metrics.uplink_bytes, metrics.downlink_bytes) == (180, 300)
+    assert metrics.update_norms == {"a": 0.5, "b": 0.5}
+    assert not (tmp_path / "updates" / f"{1:09d}").exists()
+
+
+def test_after_a_crash_in_an_open_round_what_was_accepted_is_still_there(tmp_path: Path) -> None:
+    state = CoordinatorState(tmp_path, BUNDLE)
+    state.open_round(announce(1, 1, "a", "b"))
+    state.accept(1, "a", constant(1.0), 50)
+    state.aggregate(1, ("a",), find_rule("mean"))  # crashed between checkpoint and closing
+    again = CoordinatorState(tmp_path, BUNDLE)
+    recovered = again.recover()
+    assert (recovered.completed, recovered.version, recovered.accepted) == (0, 0, ("a",))
+    again.open_round(announce(1, 2, "b"))
+    again.accept(1, "b", constant(3.0), 50)
+    shared = again.aggregate(1, ("a", "b"), find_rule("mean"))
+    assert {float(v) for tensor in shared.values() for v in tensor.ravel()} == {2.0}
+    again.close_round(1)
+    recovered = CoordinatorState(tmp_path, BUNDLE).recover()
+    assert (recovered.completed, recovered.version, recovered.accepted) == (1, 1, ())
+
+
+def test_an_accepted_device_stays_accepted_whatever_it_says_later(tmp_path: Path) -> None:
+    state = CoordinatorState(tmp_path, BUNDLE)
+    state.open_round(announce(1, 1, "a"))
+    state.accept(1, "a", constant(1.0), 50)
+    state.journal.record_report(1, "a", "failed", None)
+    state.journal.reject(1, "a", RejectReason.DUPLICATE, "again", 1)
+    state.open_round(announce(1, 2, "a"))
+    (row,) = state.journal.members(1)
+    assert row.status == "accepted"
+
+
+def test_a_directory_of_another_bundle_is_refused(tmp_path: Path) -> None:
+    CoordinatorState(tmp_path, BUNDLE)
+    with pytest.raises(ConfigurationError, match="another bundle"):
+        CoordinatorState(tmp_path, make_bundle(seed=1))
+
+
+def test_a_damaged_checkpoint_is_said_and_not_used(tmp_path: Path) -> None:
+    CoordinatorState(tmp_path, BUNDLE)
+    (checkpoint,) = (tmp_path / "models").iterdir()
+    content = bytearray(checkpoint.read_bytes())
+    content[-1] ^= 1
+    checkpoint.write_bytes(content)
+    with pytest.raises(OperationError, match="damaged"):
+        CoordinatorState(tmp_path, BUNDLE).recover()
+
+
+def test_a_truncated_update_is_said_and_not_aggregated(tmp_path: Path) -> None:
+    state = CoordinatorState(tmp_path, BUNDLE)
+    state.open_round(announce(1, 1, "a"))
+    state.accept(1, "a", constant(1.0), 50)
+    (file,) = (tmp_path / "updates").rglob("*.float32")
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(OperationError, match="damaged"):
+        state.aggregate(1, ("a",), find_rule("mean"))
+
+
+def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite").write_bytes(b"not a database, but long enough to be read as one")
+    with pytest.raises(OperationError, match="journal"):
+        Journal(tmp_path / "journal.sqlite")
+
+
+def test_the_journal_survives_power_cuts_by_its_settings(tmp_path: Path) -> None:
+    Journal(tmp_path / "j.sqlite").note("hello")
+    with sqlite3.connect(tmp_path / "j.sqlite") as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    other.close()
+    assert Journal(tmp_path / "j.sqlite", read_only=True).notes() == ["hello"]

@@ -7,6 +7,8 @@ do not matter to it simply does not list them.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -34,6 +36,8 @@ _FAULTS: tuple[type[Exception], ...] = (
 )
 
 _SEVERITY_ERROR = 3
+_PREDICT_ROWS = 64
+"""Samples per run of predict: more would only take more memory than training does."""
 
 
 class OnnxRuntime:
@@ -81,7 +85,11 @@ class OnnxRuntime:
         self, parameters: Mapping[str, NDArray[np.float32]], x: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Logits, `(batch, classes) float32`, of x, `(batch, *shape) float32`."""
-        return self._predict.run(parameters, {"x": x})["logits"]
+        parts = [
+            self._predict.run(parameters, {"x": x[start : start + _PREDICT_ROWS]})["logits"]
+            for start in range(0, max(1, len(x)), _PREDICT_ROWS)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 @dataclass(frozen=True)
@@ -140,13 +148,32 @@ class _Graph:
         )
 
 
+@functools.cache
+def _share_arena() -> None:
+    """Let all sessions of this process take their memory from one arena.
+
+    Each session's own arena keeps what the largest step needed; graphs that take turns, as those
+    of a schedule do, need it only once.
+    """
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu",
+        onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
+        0,
+        onnxruntime.OrtMemType.DEFAULT,
+    )
+    with contextlib.suppress(*_FAULTS):  # another user of onnxruntime here registered one: fine
+        onnxruntime.create_and_register_allocator(memory, None)
+
+
 def _session_options(threads: int) -> onnxruntime.SessionOptions:
+    _share_arena()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _SEVERITY_ERROR
     # A board has other work to do than to wait in a loop for the next step.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.use_env_allocators", "1")
     return options
 
 

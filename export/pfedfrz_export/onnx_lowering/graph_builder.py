@@ -50,7 +50,8 @@ class GraphBuilder:
         """The names of the results of a new node."""
         title = f"{operator}_{len(self._nodes)}"
         names = tuple(title if i == 0 else f"{title}.{i}" for i in range(results))
-        self._nodes.append(helper.make_node(operator, list(inputs), list(names), **attributes))
+        node = helper.make_node(operator, list(inputs), list(names), name=title, **attributes)
+        self._nodes.append(node)
         return names
 
     def constant(self, array: NDArray[Any]) -> str:
@@ -76,7 +77,7 @@ class GraphBuilder:
 
     def output(self, name: str, value: str, dtype: torch.dtype, shape: Sequence[int | str]) -> None:
         """Declare an output and say which value it is."""
-        self._nodes.append(helper.make_node("Identity", [value], [name]))
+        self._nodes.append(helper.make_node("Identity", [value], [name], name=name))
         self._outputs.append(helper.make_tensor_value_info(name, onnx_type(dtype), shape))
 
     def serialize(self, title: str) -> bytes:

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pfedfrz_protocol import ConfigurationError
 
-from .decompositions import DecompositionTable
+from .decompositions import DecompositionTable, TiledMaxPools
 from .layer_names import LayerTrail, layer_of, layers_noted
 from .simplification import simplify
 from .training_step import TensorFunction, TensorInput
@@ -44,8 +44,13 @@ def trace(function: TensorFunction, decompositions: DecompositionTable) -> Trace
     """
     mode = FakeTensorMode(shape_env=ShapeEnv())
     examples = [_fake(mode, entry) for entry in function.inputs]
-    with layers_noted(function.module) as trail, _refusing(trail), sdpa_kernel(SDPBackend.MATH):
-        graph = make_fx(function.call, decomposition_table=decompositions, tracing_mode="symbolic")(
+
+    def call(*tensors: Tensor) -> tuple[Tensor, ...]:
+        with TiledMaxPools(), sdpa_kernel(SDPBackend.MATH):  # make_fx closes modes from outside
+            return function.call(*tensors)
+
+    with layers_noted(function.module) as trail, _refusing(trail):
+        graph = make_fx(call, decomposition_table=decompositions, tracing_mode="symbolic")(
             *examples
         )
     _check_batch_is_open(graph)

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .table import DecompositionTable, standard_decompositions
+from .tiled_max_pool import TiledMaxPools
 
-__all__ = ["DecompositionTable", "standard_decompositions"]
+__all__ = ["DecompositionTable", "TiledMaxPools", "standard_decompositions"]

@@ -104,12 +104,12 @@ def _by_weight(
 ) -> Tensor:
     """`(grid channels, image channels / groups, *kernel)`: image patches against grid points."""
     channels, rows = image.shape[1] // groups, grid.shape[1] // groups
-    if any(padding):
-        image = aten.constant_pad_nd.default(image, [p for q in reversed(padding) for p in (q, q)])
-    extents, points = list(image.shape[2:]), list(grid.shape[2:])
-    pixels = image.permute(1, *range(2, image.dim()), 0).reshape(
-        image.shape[1], math.prod(extents), image.shape[0]
-    )
+    moved = image.permute(1, *range(2, image.dim()), 0)
+    if any(padding):  # after the move, when a padded row is one piece of memory
+        around = [p for q in reversed(padding) for p in (q, q)]
+        moved = aten.constant_pad_nd.default(moved, [0, 0, *around])
+    extents, points = list(moved.shape[1:-1]), list(grid.shape[2:])
+    pixels = moved.reshape(image.shape[1], math.prod(extents), image.shape[0])
     right = _samples_last(grid)
     parts = []
     for first, last in _kernel_rows(kernel, points, image.shape[1]):

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import msgspec
 
 from pfedfrz_coordinator.aggregation import find_rule
 from pfedfrz_edge.runtimes import RUNTIMES
 from pfedfrz_models import ARCHITECTURES
-from pfedfrz_protocol import ConfigurationError, Encoding, Hyperparameters, find_method
+from pfedfrz_protocol import (
+    ConfigurationError,
+    Encoding,
+    Hyperparameters,
+    decode_configuration,
+    find_method,
+)
 
 from .attacks import Attack, find_attack
 from .datasets import check_dataset_name
 from .splits import DirichletSplit, IidSplit, LabelSplit
 
-__all__ = ["Experiment"]
+__all__ = ["Experiment", "load_experiment"]
 
 
 class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,3 +92,24 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def resolve_attack(self) -> Attack:
         """What attackers do."""
         return find_attack(self.attack)
+
+
+def load_experiment(config: Path | None, options: Mapping[str, object]) -> Experiment:
+    """The experiment in a TOML file, with every option that is not None put over it.
+
+    Options are named like the fields of Experiment and, flat, of Hyperparameters. Raises
+    ConfigurationError for a file that cannot be read, an unknown key and an impossible value.
+    """
+    experiment = Experiment()
+    if config is not None:
+        try:
+            content = config.read_bytes()
+        except OSError as error:
+            raise ConfigurationError(f"{config}: cannot be read: {error.strerror}") from error
+        experiment = decode_configuration(content, str(config), Experiment)
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    training_names = Hyperparameters.__struct_fields__
+    training = {name: given.pop(name) for name in training_names if name in given}
+    if training:
+        given["training"] = msgspec.structs.replace(experiment.training, **training)
+    return msgspec.structs.replace(experiment, **given)

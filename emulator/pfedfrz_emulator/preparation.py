@@ -43,6 +43,7 @@ class PreparedFleet:
     bundle: Bundle
     dataset: str
     source: str
+    normalisation: str
     devices: tuple[PreparedDevice, ...]
     test_x: NDArray[np.float32]
     test_y: NDArray[np.int64]
@@ -95,6 +96,7 @@ def prepare_fleet(experiment: Experiment, cache_dir: Path | None = None) -> Prep
         bundle,
         dataset.name,
         dataset.source,
+        dataset.normalisation,
         devices,
         dataset.inputs(dataset.test_x[tested]),
         dataset.test_y[tested].astype(np.int64),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,21 +38,19 @@ def command(
     runtimes: tuple[str, ...],
     seed: int,
     output: Path,
-    **training: object,
+    **training: Any,
 ) -> None:
     """Make the bundle that devices train MODEL from; every graph is checked against torch.
 
     \b
     Example:  pfedfrz export cnn-small --personal front -o model.pfz
     """
-    import msgspec
-
-    from pfedfrz_export import export_bundle
+    from pfedfrz_export import export_bundle, save_bundle
     from pfedfrz_models import build_model, method_partition
-    from pfedfrz_protocol import find_method, write_bundle
-    from pfedfrz_storage import write_atomically
+    from pfedfrz_protocol import find_method
 
     chosen = find_method(method)
+    given = {name: value for name, value in training.items() if value is not None}
     named = build_model(model, classes, seed)
     partition = method_partition(chosen, named, personal)
     bundle = export_bundle(
@@ -59,13 +58,12 @@ def command(
         name=named.name,
         input_spec=named.input,
         partition=partition,
-        schedule=chosen.schedule(msgspec.convert(training, Hyperparameters)),
+        schedule=chosen.schedule(Hyperparameters(**given)),
         runtimes=runtimes,
     )
-    content = write_bundle(bundle.manifest, bundle.files)
-    write_atomically(output, content)
+    save_bundle(bundle, output)
     click.echo(
-        f"{output}: {len(content)} bytes, {len(partition.personal)} personal and "
+        f"{output}: {output.stat().st_size} bytes, {len(partition.personal)} personal and "
         f"{len(partition.shared)} shared tensors, runtimes {', '.join(runtimes)}, "
         "every graph within 1e-5 of torch"
     )

@@ -1,0 +1,126 @@
+"""A run while it runs: a table in a terminal, or one plain line a round anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pfedfrz_protocol import Presence, Purpose
+
+from .observer import FederationView
+
+__all__ = ["LiveTable"]
+
+_MAX_DEVICES = 24
+"""More rows than this do not fit a terminal; the rest is counted."""
+
+
+class LiveTable:
+    """Draws a FederationView; a context manager."""
+
+    def __init__(
+        self, view: FederationView, benign: frozenset[str], rounds: int, console: Console
+    ) -> None:
+        self._view = view
+        self._benign = benign
+        self._rounds = rounds
+        self._console = console
+        self._printed: set[int] = set()
+        self._live = (
+            Live(console=console, refresh_per_second=4, transient=True)
+            if console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> LiveTable:
+        if self._live:
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._live.__exit__(kind, error, trace)
+
+    def refresh(self) -> None:
+        """Draw what is known now; rounds that have closed since are printed to stay."""
+        for number in sorted(set(self._view.closed) - self._printed):
+            self._printed.add(number)
+            self._console.print(self._round_line(number), highlight=False)
+        if self._live:
+            self._live.update(Group(self._headline(), self._device_table()))
+
+    def note(self, text: str) -> None:
+        """Print one line that stays."""
+        self._console.print(text, style="yellow", highlight=False, markup=False)
+
+    def _round_line(self, number: int) -> str:
+        metrics = self._view.closed[number]
+        received = _percent(self._mean(number, "received"))
+        if metrics.purpose is Purpose.EVALUATE:
+            local = self._mean(number, "local")
+            tuned = f"  local {_percent(local)}" if local is not None else ""
+            return f"last model   received {received}{tuned}  (measured, not trained)"
+        line = (
+            f"round {number:>{len(str(self._rounds))}}/{self._rounds}  received {received}  "
+            f"local {_percent(self._mean(number, 'local'))}  "
+            f"{metrics.accepted}/{metrics.selected} updates  "
+            f"{metrics.uplink_bytes / 1e6:.2f} MB up  {metrics.duration_s:.1f} s"
+        )
+        rejected = sum(metrics.rejected.values())
+        return f"{line}  {rejected} rejected" if rejected else line
+
+    def _mean(self, number: int, moment: str) -> float | None:
+        reports = (
+            device.reports.get(number)
+            for name, device in self._view.devices.items()
+            if name in self._benign
+        )
+        values: Iterable[float | None] = (getattr(r, moment) for r in reports if r is not None)
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known else None
+
+    def _headline(self) -> Text:
+        announcement = self._view.announcement
+        if announcement is None:
+            here = sum(d.presence is Presence.ONLINE for d in self._view.devices.values())
+            return Text(f"waiting for devices: {here} are there", style="bold")
+        if announcement.purpose is Purpose.EVALUATE:
+            return Text("measuring the last model on every device", style="bold")
+        return Text(f"round {announcement.round} of {self._rounds} is open", style="bold")
+
+    def _device_table(self) -> Table:
+        table = Table(box=None, padding=(0, 2), header_style="bold")
+        for title in ("device", "", "now", "received", "local", "loss"):
+            right = title in ("received", "local", "loss")
+            table.add_column(title, justify="right" if right else "left")
+        names = sorted(self._view.devices)
+        for name in names[:_MAX_DEVICES]:
+            device = self._view.devices[name]
+            report = device.latest
+            online = device.presence is Presence.ONLINE
+            loss = report.loss if report else None
+            table.add_row(
+                name,
+                Text("" if name in self._benign else "attacker", style="red"),
+                device.doing if online else Text("offline", style="yellow"),
+                _percent(report.received if report else None),
+                _percent(report.local if report else None),
+                "" if loss is None else f"{loss:.3f}",
+            )
+        if len(names) > _MAX_DEVICES:
+            table.add_row(f"and {len(names) - _MAX_DEVICES} more")
+        return table
+
+
+def _percent(share: float | None) -> str:
+    return "  -  " if share is None else f"{share:6.1%}"

@@ -43,6 +43,7 @@ def simplify(module: fx.GraphModule) -> None:
     _replace(graph, _without_mutation)
     _replace(graph, _merged_permute)
     _replace(graph, _merged_view)
+    _replace(graph, _without_whole_slice)
     _replace(graph, _narrow_broadcast)
     _share_equal_nodes(graph)
     _remove_unused(graph)
@@ -112,6 +113,12 @@ def _merged_view(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
     if source is _argument(node):
         return None
     return graph.call_function(aten.view.default, (source, *node.args[1:]))
+
+
+def _without_whole_slice(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
+    if node.target is not aten.slice.Tensor or _val(_argument(node)).shape != _val(node).shape:
+        return None
+    return _argument(node)
 
 
 def _narrow_broadcast(graph: fx.Graph, node: fx.Node) -> fx.Node | None:

@@ -46,7 +46,8 @@ def trace(function: TensorFunction, decompositions: DecompositionTable) -> Trace
     examples = [_fake(mode, entry) for entry in function.inputs]
 
     def call(*tensors: Tensor) -> tuple[Tensor, ...]:
-        with TiledMaxPools(), sdpa_kernel(SDPBackend.MATH):  # make_fx closes modes from outside
+        # Opened in here because make_fx closes what was opened around it.
+        with TiledMaxPools(), sdpa_kernel(SDPBackend.MATH), _without_fused_kernels():
             return function.call(*tensors)
 
     with layers_noted(function.module) as trail, _refusing(trail):
@@ -71,6 +72,20 @@ def _fake(mode: FakeTensorMode, entry: TensorInput) -> Tensor:
     return mode.from_tensor(
         entry.example, symbolic_context=StatelessSymbolicContext(dynamic_sizes=axes)
     )
+
+
+@contextlib.contextmanager
+def _without_fused_kernels() -> Iterator[None]:
+    """Recurrent layers as the operations that they consist of, not as one kernel of oneDNN.
+
+    torch.backends.mkldnn.flags would do, but it warns about hardware that has nothing to do here.
+    """
+    enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(enabled)
 
 
 @contextlib.contextmanager

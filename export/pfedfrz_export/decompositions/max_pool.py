@@ -12,7 +12,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["max_pool2d_with_indices_backward"]
+__all__ = [
+    "adaptive_max_pool2d",
+    "adaptive_max_pool2d_backward",
+    "max_pool2d_with_indices_backward",
+]
+
+aten = torch.ops.aten
 
 
 def max_pool2d_with_indices_backward(
@@ -26,6 +32,25 @@ def max_pool2d_with_indices_backward(
     indices: Tensor,
 ) -> Tensor:
     """The gradient by the pool's input, of `x.shape`: every gradient added at its index."""
+    return _add_at(grad, x, indices)
+
+
+def adaptive_max_pool2d(x: Tensor, output_size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The plain pool with indices that an adaptive pool is where its windows are of one size."""
+    extents = list(x.shape[-2:])
+    if any(extent % points for extent, points in zip(extents, output_size, strict=True)):
+        return NotImplemented  # type: ignore[no-any-return]
+    kernel = [extent // points for extent, points in zip(extents, output_size, strict=True)]
+    pooled: tuple[Tensor, Tensor] = aten.max_pool2d_with_indices.default(x, kernel, kernel)
+    return pooled
+
+
+def adaptive_max_pool2d_backward(grad: Tensor, x: Tensor, indices: Tensor) -> Tensor:
+    """The gradient by the adaptive pool's input, of `x.shape`."""
+    return _add_at(grad, x, indices)
+
+
+def _add_at(grad: Tensor, x: Tensor, indices: Tensor) -> Tensor:
     area, points = math.prod(x.shape[-2:]), math.prod(grad.shape[-2:])
     blank = torch.zeros_like(x).reshape(-1, area)
     flat = blank.scatter_add(1, indices.reshape(-1, points), grad.reshape(-1, points))

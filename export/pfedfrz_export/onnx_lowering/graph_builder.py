@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from pfedfrz_protocol import ConfigurationError
+
 __all__ = ["GraphBuilder", "onnx_type"]
 
 OPSET = 18
@@ -26,7 +28,11 @@ _TYPES = {
 
 
 def onnx_type(dtype: torch.dtype) -> int:
-    """ONNX's number for a dtype; KeyError for one that graphs do not use."""
+    """ONNX's number for a dtype; ConfigurationError for one that graphs do not use."""
+    if dtype not in _TYPES:
+        raise ConfigurationError(
+            f"the model computes with {dtype}; devices compute with float32, integers and bool"
+        )
     return _TYPES[dtype]
 
 
@@ -60,7 +66,7 @@ class GraphBuilder:
         if key not in self._constants:
             name = f"constant_{len(self._constants)}"
             self._constants[key] = name
-            self._initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+            self._initializers.append(numpy_helper.from_array(array, name))
         return self._constants[key]
 
     def filled(self, shape: str, value: NDArray[Any]) -> str:
@@ -101,6 +107,18 @@ class GraphBuilder:
             ir_version=IR_VERSION,
             opset_imports=[helper.make_opsetid("", OPSET)],
         )
-        onnx.checker.check_model(model, full_check=True)
+        _check(model)
         content: bytes = model.SerializeToString(deterministic=True)
         return content
+
+
+def _check(model: onnx.ModelProto) -> None:
+    """Raise ConfigurationError if onnx finds the model invalid, which is a fault of this room."""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigurationError(
+            f"one of the model's operations was exported to an invalid graph ({reason}); "
+            "nothing was written, please report it"
+        ) from error

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from .graph_builder import onnx_type
 from .lowering import Lowerer, Lowering, Value, arguments, axis_of, tensor_of
 
 __all__ = ["REDUCTION"]
@@ -38,6 +39,15 @@ def _argmax(lowering: Lowering, node: fx.Node) -> Value:
     )
 
 
+def _any(lowering: Lowering, node: fx.Node) -> Value:
+    source, axes, keep = (*arguments(node), None, None)[:3]
+    listed = [axes] if isinstance(axes, int) else axes or range(tensor_of(source).dim())
+    along = lowering.graph.integers(sorted(axis_of(axis, source) for axis in listed))
+    number = lowering.operand(source, torch.float32)
+    largest = lowering.graph.emit("ReduceMax", number, along, keepdims=int(bool(keep)))
+    return lowering.graph.emit("Cast", largest, to=onnx_type(torch.bool))
+
+
 def _softmax(operator: str) -> Lowerer:
     def lower(lowering: Lowering, node: fx.Node) -> Value:
         source, axis, *_ = arguments(node)
@@ -61,6 +71,9 @@ REDUCTION: dict[Any, Lowerer] = {
     aten.amax.default: _reduce("ReduceMax"),
     aten.amin.default: _reduce("ReduceMin"),
     aten.prod.dim_int: _reduce("ReduceProd"),
+    aten.any.default: _any,
+    aten.any.dim: _any,
+    aten.any.dims: _any,
     aten.argmax.default: _argmax,
     aten._softmax.default: _softmax("Softmax"),
     aten._log_softmax.default: _softmax("LogSoftmax"),

@@ -33,6 +33,16 @@ def _expand(lowering: Lowering, node: fx.Node) -> Value:
     return lowering.graph.emit("Expand", lowering.value(node.args[0]), shape)
 
 
+def _copy(lowering: Lowering, node: fx.Node) -> Value:
+    """`copy(target, source)`: the source in the target's dtype and shape."""
+    _, source, *_ = arguments(node)
+    tensor = tensor_of(node)
+    value = lowering.operand(source, tensor.dtype)
+    if tensor_of(source).shape == tensor.shape:
+        return value
+    return lowering.graph.emit("Expand", value, lowering.shape(tensor.shape))
+
+
 def _cat(lowering: Lowering, node: fx.Node) -> Value:
     parts, axis = arguments(node)
     values = [lowering.value(part) for part in parts]
@@ -139,6 +149,7 @@ SHAPING: dict[Any, Lowerer] = {
     aten.squeeze.dims: _same_elements,
     aten.permute.default: _permute,
     aten.expand.default: _expand,
+    aten.copy.default: _copy,
     aten.cat.default: _cat,
     aten.slice.Tensor: _slice,
     aten.select.int: _select,

@@ -19,8 +19,10 @@ from pfedfrz_transport import (
     Link,
     LinkEvent,
     LinkLimits,
+    LinkUp,
     MemoryBroker,
     MemoryLink,
+    Message,
     MqttLink,
     MqttOptions,
     Will,
@@ -78,14 +80,30 @@ class World(ABC):
         limits: LinkLimits | None = None,
         receive_maximum: int = 64,
     ) -> Link:
-        """A link that is up and has asked for its subscriptions; `LinkUp` is taken."""
+        """A link that is up and has its subscriptions; `LinkUp` is taken."""
         link = self.link(client_id, will=will, limits=limits, receive_maximum=receive_maximum)
         for topic_filter in filters:
             link.subscribe(topic_filter)
         link.start()
         link.wait_until_up(PATIENCE_S)
-        poll_until(link, lambda event: type(event).__name__ == "LinkUp")
+        poll_until(link, lambda event: isinstance(event, LinkUp))
+        if filters:
+            self.settle(link, hears_all="#" in filters)
         return link
+
+    def settle(self, link: Link, *, hears_all: bool = False) -> list[LinkEvent]:
+        """Wait until the broker has seen all that the link asked for; the events until then.
+
+        `LinkUp` alone does not say that: another client's message may overtake a subscription.
+        """
+        topic = f"settle/{link.client_id}"
+        if not hears_all:  # overlapping subscriptions make some brokers deliver twice
+            link.subscribe(topic)
+        link.publish(topic, b"")
+        events = poll_until(link, lambda event: isinstance(event, Message) and event.topic == topic)
+        if not hears_all:
+            link.unsubscribe(topic)
+        return events[:-1]
 
     def link(
         self,

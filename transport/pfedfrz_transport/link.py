@@ -145,7 +145,10 @@ class Link(Protocol):
         ...
 
     def subscribe(self, topic_filter: str, *, qos: int = 1) -> None:
-        """Receive what matches, now and after every reconnect, retained state first."""
+        """Receive what matches, now and after every reconnect, retained state first.
+
+        What is published after this call does not overtake it. Raises `ValueError`.
+        """
         ...
 
     def unsubscribe(self, topic_filter: str) -> None:

@@ -217,7 +217,6 @@ class MqttLink(BaseLink):
                 self._inbox.put(LinkDown(reason))
 
     def _send(self, connection: MqttConnection) -> None:
-        self._send_subscriptions(connection)
         while self._taken:
             source, packet_identifier = self._taken.popleft()
             # An identifier means nothing on another connection than its own.
@@ -225,30 +224,21 @@ class MqttLink(BaseLink):
                 connection.acknowledge(packet_identifier)
         while not connection.is_stalled:
             with self._changed:
-                packet = self._outbox.next_packet()
+                # Looked at together: a question must not overtake the subscription to its answer.
+                changes = list(self._subscription_changes)
+                self._subscription_changes.clear()
+                packet = None if changes else self._outbox.next_packet()
                 self._tell_owner()
-                if packet is None:
-                    return
-                self._count_sent(packet.topic, packet.payload)
-            packet_identifier_or_none = connection.publish(packet)
-            if packet_identifier_or_none is not None and packet.qos:
-                self._tokens[packet_identifier_or_none] = packet.token
-
-    def _send_subscriptions(self, connection: MqttConnection) -> None:
-        with self._changed:
-            changes = list(self._subscription_changes)
-            self._subscription_changes.clear()
-        wanted: dict[str, int] = {}
-        for topic_filter, qos in changes:
-            if qos is not None:
-                wanted[topic_filter] = qos
-                continue
-            if wanted:
-                connection.subscribe(wanted)
-                wanted = {}
-            connection.unsubscribe(topic_filter)
-        if wanted:
-            connection.subscribe(wanted)
+                if packet is not None:
+                    self._count_sent(packet.topic, packet.payload)
+            if packet is not None:
+                sent_as = connection.publish(packet)
+                if sent_as is not None and packet.qos:
+                    self._tokens[sent_as] = packet.token
+            elif changes:
+                _send_subscriptions(connection, changes)
+            else:
+                return
 
     def _receive(self, connection: MqttConnection) -> None:
         while connection.received:
@@ -296,6 +286,20 @@ class MqttLink(BaseLink):
     def _make_room(self) -> None:
         if not self._is_reading:
             self._wake_thread()
+
+
+def _send_subscriptions(connection: MqttConnection, changes: list[tuple[str, int | None]]) -> None:
+    wanted: dict[str, int] = {}
+    for topic_filter, qos in changes:
+        if qos is not None:
+            wanted[topic_filter] = qos
+            continue
+        if wanted:
+            connection.subscribe(wanted)
+            wanted = {}
+        connection.unsubscribe(topic_filter)
+    if wanted:
+        connection.subscribe(wanted)
 
 
 def _leave(connection: MqttConnection, waker: socket.socket, goodbye: _Goodbye) -> None:

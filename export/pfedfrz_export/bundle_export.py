@@ -65,7 +65,8 @@ def export_bundle(
     graphs: dict[str, RuntimeGraphs] = {}
     for target in targets:
         lowered = target.lower(*_trace_all(target, module, input_spec, trainable))
-        batch_size = max(phase.batch_size for phase in schedule.phases)
+        phases = (*schedule.phases, *schedule.evaluation_phases)
+        batch_size = max(phase.batch_size for phase in phases)
         verify(target.runtime(lowered), module.train(), input_spec, trainable, batch_size)
         graphs[target.name] = _collect(lowered, files)
     manifest = Manifest(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,16 +46,31 @@ def load_labelled(path: Path, spec: InputSpec) -> LabelledData:
     of classes. ConfigurationError names the file and what does not fit.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = {"x", "y"} - set(archive.files)
-            if missing:
-                raise ConfigurationError(
-                    f"{path}: no array {sorted(missing)[0]!r}; save x and y with numpy.savez"
-                )
-            x, y = archive["x"], archive["y"]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise ConfigurationError(f"{path}: not a readable .npz file: {error}") from error
+        arrays = _read(path)
+    except Exception as error:
+        # Out of damaged archives numpy, zipfile, zlib and tokenize let errors without a common
+        # base; whichever it is, the file is not one that can be trained on.
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigurationError(f"{path}: not a readable .npz file: {line}") from error
+    for name in ("x", "y"):
+        if name not in arrays:
+            raise ConfigurationError(f"{path}: no array {name!r}; save x and y with numpy.savez")
+    x, y = arrays["x"], arrays["y"]
     return _checked(x, y, spec, path)
+
+
+def _read(path: Path) -> dict[str, NDArray[np.generic]]:
+    # Opened here: numpy leaves a file that it opened itself open when the archive is damaged.
+    with path.open("rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("a single array; save x and y with numpy.savez")
+        with archive:
+            arrays = {name: archive[name] for name in {"x", "y"} & set(archive.files)}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{name!r} is no array")
+    return arrays
 
 
 def _checked(

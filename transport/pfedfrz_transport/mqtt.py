@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 _TICK_S = 1.0
 """paho looks after the keepalive only when called; this is how often, at least."""
 _GOODBYE_S = 1.0
+_SUSPICIOUS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,9 @@ class MqttLink(BaseLink):
         """Messages to acknowledge, as the connection they came by and their identifier there."""
         self._is_reading = True
         self._tokens: dict[int, int] = {}
-        """Outbox tokens by packet identifier; the thread's own."""
+        """Outbox tokens by packet identifier; the thread's own, as is the next."""
+        self._short_lives = 0
+        """Connections in a row that were taken and soon cut."""
 
     def __repr__(self) -> str:
         return f"MqttLink({str(self._address)!r}, {self.client_id!r})"
@@ -141,15 +144,14 @@ class MqttLink(BaseLink):
         backoff = Backoff(self._options.backoff, random.Random(seed))
         with waker, waking:
             while self._goodbye is None:
-                up_since = self._live(waker)
-                was_up_s = 0.0 if up_since is None else time.monotonic() - up_since
+                was_up_s = self._live(waker)
                 with self._changed:
                     self._changed.wait_for(
                         lambda: self._goodbye is not None, backoff.next_s(was_up_s)
                     )
 
-    def _live(self, waker: socket.socket) -> float | None:
-        """One connection from beginning to end; when it came up, as time.monotonic() has it."""
+    def _live(self, waker: socket.socket) -> float:
+        """One connection from beginning to end; for how many seconds it was up."""
         connection = MqttConnection(self._address, self.client_id, self.will, self._options)
         up_since: float | None = None
         try:
@@ -170,7 +172,8 @@ class MqttLink(BaseLink):
                 if self._goodbye is not None:
                     _leave(connection, waker, self._goodbye)
                     break
-                self._step(connection, waker)
+                until_s = _TICK_S if up_since is not None else patience - time.monotonic()
+                self._step(connection, waker, timeout_s=max(0.0, min(_TICK_S, until_s)))
                 self._receive(connection)
         except Exception as error:
             # paho raises many things on bytes that it does not expect: whatever it is, this
@@ -179,14 +182,18 @@ class MqttLink(BaseLink):
             connection.fault = describe_exception(error)
         finally:
             connection.abandon()
+        was_up_s = 0.0 if up_since is None else time.monotonic() - up_since
+        if up_since is not None:
+            is_short = was_up_s < self._options.backoff.settled_s
+            self._short_lives = self._short_lives + 1 if is_short else 0
         self._went_down(connection, was_up=up_since is not None)
-        return up_since
+        return was_up_s
 
-    def _step(self, connection: MqttConnection, waker: socket.socket) -> None:
+    def _step(self, connection: MqttConnection, waker: socket.socket, *, timeout_s: float) -> None:
         # False first: an owner that makes room between the two lines then wakes us.
         self._is_reading = False
         self._is_reading = connection.accepted is None or self._inbox.has_room
-        connection.step(waker, may_read=self._is_reading, timeout_s=_TICK_S)
+        connection.step(waker, may_read=self._is_reading, timeout_s=timeout_s)
         with contextlib.suppress(BlockingIOError):
             waker.recv(4096)
 
@@ -212,6 +219,9 @@ class MqttLink(BaseLink):
             self._changed.notify_all()
             if was_up and self._goodbye is None:
                 reason = fault.happened
+                if self._short_lives >= _SUSPICIOUS:
+                    # Not every broker says why it ends the older of two connections.
+                    reason += f"; again and again: has another client the id {self.client_id!r}?"
                 if not self._is_reading:
                     reason += "; the inbox was full, poll must be called more often"
                 self._inbox.put(LinkDown(reason))

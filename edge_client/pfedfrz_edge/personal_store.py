@@ -7,16 +7,20 @@ A file that does not verify is set aside under another name, said, and the one b
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pfedfrz_protocol import ConfigurationError, OperationError, Parameters
+import msgspec
+
+from pfedfrz_protocol import ConfigurationError, OperationError, Parameters, sha256_hex
 from pfedfrz_storage import DamagedFile, load_tensors, remove_leftovers, save_tensors
 
 __all__ = ["PersonalStore", "StoredPersonal"]
 
 log = logging.getLogger(__name__)
 _KEEP = 2
+_SEAL = "seal"
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class PersonalStore:
             "round": str(stored.round),
             "phase": str(stored.phase),
         }
-        save_tensors(path, stored.weights, notes, mode=0o600)
+        save_tensors(path, stored.weights, {**notes, _SEAL: _seal(notes)}, mode=0o600)
         for old in files[_KEEP - 1 :]:
             old.unlink(missing_ok=True)
 
@@ -69,7 +73,7 @@ class PersonalStore:
         files = self._files()
         for path in files:
             try:
-                weights, notes = load_tensors(path)
+                weights, notes = _load_sealed(path)
             except DamagedFile as error:
                 aside = path.with_suffix(".damaged")
                 path.replace(aside)
@@ -87,3 +91,15 @@ class PersonalStore:
                 "restore them from a backup, or empty the directory to begin anew"
             )
         return None
+
+
+def _seal(notes: Mapping[str, str]) -> str:
+    """What vouches for the notes: the file's own digest is over the weights only."""
+    return sha256_hex(msgspec.json.encode(notes, order="sorted"))
+
+
+def _load_sealed(path: Path) -> tuple[Parameters, dict[str, str]]:
+    weights, notes = load_tensors(path)
+    if notes.pop(_SEAL, None) != _seal(notes):
+        raise DamagedFile(f"{path} is damaged: its notes are not the ones that were written")
+    return weights, notes

@@ -48,6 +48,8 @@ class Sgd:
         self._received = received if phase.proximal else {}
         self._buffers: Parameters = {}
 
+    # Whoever trains looks for weights that are not finite and says so: a warning says it worse.
+    @np.errstate(over="ignore", invalid="ignore")
     def step(self, weights: Parameters, gradients: Parameters) -> None:
         """Change the named `weights` in place by their `gradients`; all float32."""
         phase = self._phase

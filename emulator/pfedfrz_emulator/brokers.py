@@ -289,7 +289,7 @@ def _start(kind: _Kind, directory: Path, port: int | None, timeout_s: float) -> 
                 f"{kind.name} did not answer within {timeout_s:g} s; see {log_path}"
             )
     raise OperationError(
-        f"{kind.name} does not start: {_last_line(log_path)}; "
+        f"{kind.name} does not start: {_last_error(log_path)}; "
         f"see {log_path} and {configuration_path}"
     )
 
@@ -341,6 +341,7 @@ def _free_port() -> int:
         return port
 
 
-def _last_line(path: Path) -> str:
+def _last_error(path: Path) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it left no message"
+    errors = [line for line in lines if "Error:" in line]
+    return (errors or lines or ["it left no message"])[-1]

@@ -132,7 +132,8 @@ class RoundEngine:
             return self._late(event)
         match event:
             case DeviceAppeared(device):
-                self._present.add(device)
+                if len(self._present) < self._policy.max_devices:
+                    self._present.add(device)
                 actions: list[Action] = []
             case DeviceLost(device):
                 actions = self._on_lost(device)

@@ -196,7 +196,10 @@ class CoordinatorService:
                 self._on_event(sender.device, event)
         except ProtocolError as error:
             self.malformed[error.reason] += 1
-            log.warning("ignored a message on %s: %s", topic, error)
+            count = self.malformed[error.reason]
+            if count & (count - 1) == 0:
+                # At powers of two only: whoever floods the broker shall not flood the log.
+                log.warning("ignored a message on %s (%d so far): %s", topic, count, error)
 
     def _on_status(self, device: str, payload: bytes) -> None:
         if not payload:

@@ -294,6 +294,12 @@ def test_selection_is_seeded_and_spreads_over_the_devices() -> None:
     assert len({device for selected in chosen(1) for device in selected}) == 10
 
 
+def test_made_up_devices_are_bounded() -> None:
+    drive = Driver(max_devices=3, start_devices=10)
+    drive.appear(*(f"d{n}" for n in range(100)))
+    assert drive.engine.present == {"d0", "d1", "d2"}
+
+
 def test_after_a_restart_accepted_updates_count_although_their_devices_are_away() -> None:
     start = StartingPoint(model(3), epoch=9, completed=3, accepted=("a", "b"))
     drive = Driver(start, rounds=5, start_devices=1, quorum=1.0)

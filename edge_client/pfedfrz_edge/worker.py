@@ -90,7 +90,9 @@ class Worker:
             # A thread that dies silently would leave the session waiting for ever.
             log.exception("the work of round %d broke", self._work.key.round)
             event = WorkBroken(self._work.key, f"{type(error).__name__}: {error}")
-        self._context.post(event)
+        # Nobody waits any more for what was called off at its very end, or broke on its way there.
+        if not self._cancelled.is_set():
+            self._context.post(event)
 
     def _do(self) -> UpdateTrained | EvaluationDone:
         context, work = self._context, self._work

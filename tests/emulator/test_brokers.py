@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -76,6 +77,20 @@ def test_a_broker_answers_on_loopback_only_and_is_gone_afterwards(
     assert not is_alive(pid)
     assert not broker.is_running
     broker.stop()
+
+
+def test_a_broker_may_hold_as_many_connections_as_the_machine_allows(
+    kind: str, tmp_path: Path
+) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with start_broker(kind, tmp_path) as broker:
+        (row,) = [
+            row
+            for row in Path(f"/proc/{broker.pid}/limits").read_text().splitlines()
+            if row.startswith("Max open files")
+        ]
+        allowed = row.split()[3]
+        assert allowed == "unlimited" or int(allowed) >= min(hard, 65_536)
 
 
 def test_a_chunk_of_a_model_passes(kind: str, tmp_path: Path) -> None:

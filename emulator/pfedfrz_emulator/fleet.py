@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -96,32 +97,38 @@ class Fleet:
             return True
         if code is not None:
             raise OperationError(
-                f"{MemberEnded(COORDINATOR, code).describe()}: {self._last_line(COORDINATOR)}"
+                f"{MemberEnded(COORDINATOR, code).describe()}; {self._last_words(COORDINATOR)}"
             )
         devices = {n: p.poll() for n, p in self._members.items() if n != COORDINATOR}
         # Devices that ended well were told to stop: the coordinator is about to end as well.
         if all(code is not None for code in devices.values()) and any(devices.values()):
             first = next(name for name, code in devices.items() if code)
-            raise OperationError(f"no device is left; {first} said: {self._last_line(first)}")
+            raise OperationError(f"no device is left; of {first}, {self._last_words(first)}")
         return False
 
-    def _last_line(self, name: str) -> str:
+    def _last_words(self, name: str) -> str:
         path = self._files.log(name)
         lines = path.read_text(errors="replace").strip().splitlines()
-        return f"{lines[-1] if lines else 'it said nothing'} (see {path})"
+        return f"the last words: {lines[-1] if lines else 'none'} (see {path})"
 
     def stop(self) -> None:
-        """End whoever still runs: politely first, then for certain."""
+        """End whoever still runs: politely first, then for certain.
+
+        Interrupted while it waits, as by a second Ctrl-C, it ends them at once.
+        """
         running = [p for p in self._members.values() if p.poll() is None]
         for process in running:
             process.terminate()
         deadline = time.monotonic() + _GOODBYE_S
-        for process in running:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        try:
+            for process in running:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, deadline - time.monotonic()))
+        finally:
+            for process in running:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
 
     def __enter__(self) -> Fleet:
         return self

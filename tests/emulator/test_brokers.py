@@ -30,8 +30,9 @@ def need(found: bool, what: str) -> None:
 @pytest.fixture(params=["mosquitto", "iotcore"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Each kind of broker that we can start."""
-    need(find_mosquitto() is not None if request.param == "mosquitto" else has_iotcore(), "broker")
-    return str(request.param)
+    name = str(request.param)
+    need(find_mosquitto() is not None if name == "mosquitto" else has_iotcore(), name)
+    return name
 
 
 def is_alive(pid: int) -> bool:

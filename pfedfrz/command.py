@@ -25,6 +25,7 @@ _COMMANDS = {
     "emulate": "run a whole fleet on this machine, attackers included",
     "export": "make the bundle that devices train from",
     "inspect": "show what is in a bundle",
+    "doctor": "measure what a bundle costs on this board",
     "coordinator": "run the rounds of a federation",
     "device": "take part in a federation",
     "dataset": "fetch a dataset and say what it holds",

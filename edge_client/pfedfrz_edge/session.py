@@ -29,6 +29,7 @@ from pfedfrz_protocol import (
     RoundFailed,
     SharedCodec,
     UpdateReady,
+    chunk_count,
     describe_transfer,
     tensors_digest,
 )
@@ -62,6 +63,9 @@ from .session_states import SessionState, Signal, next_state
 
 __all__ = ["DeviceSession"]
 
+_FETCH_AGAIN = 3
+"""How often a model that came wrong is asked for again in one round."""
+
 
 @dataclass(frozen=True)
 class _HeldModel:
@@ -93,6 +97,7 @@ class DeviceSession:
         self._held: _HeldModel | None = None
         self._reassembly: Reassembly | None = None
         self._downloaded_bytes = 0
+        self._fetches_left = 0
         self._complained_of = ""
 
     @property
@@ -185,6 +190,7 @@ class DeviceSession:
             )
         except ProtocolError as error:
             return [*stale, Complain(f"round {announcement.round} cannot be fetched: {error}")]
+        self._fetches_left = _FETCH_AGAIN
         self._move(Signal.FETCH)
         return [*stale, FetchModel(announcement.model.version)]
 
@@ -213,10 +219,30 @@ class DeviceSession:
             if tensors_digest(tensors) != announcement.model.digest:
                 raise ProtocolError(RejectReason.WRONG_DIGEST, "not the announced model")
         except ProtocolError as error:
-            return [Complain(f"model {version}, chunk {number}: {error}")]
+            complaint = Complain(f"model {version}, chunk {number}: {error}")
+            return [complaint, *self._fetch_again(version, error)]
         self._reassembly = None
         self._held = _HeldModel(announcement.model.digest, tensors)
         return [StopFetching(version), *self._work(announcement, self._held)]
+
+    def _fetch_again(self, version: int, error: ProtocolError) -> list[Action]:
+        """Ask for the retained chunks anew when those that came were no whole together.
+
+        A stray chunk, or one of an earlier federation that the broker still held, took the place
+        of a right one, which will not come again by itself. A model of one chunk has no such
+        place: its right chunk either came, and was taken, or is still to come.
+        """
+        collected = self._reassembly
+        if (
+            error.reason is not RejectReason.WRONG_DIGEST
+            or collected is None
+            or collected.held_bytes
+            or chunk_count(collected.transfer.payload_bytes) == 1
+            or not self._fetches_left
+        ):
+            return []
+        self._fetches_left -= 1
+        return [StopFetching(version), FetchModel(version)]
 
     # The work ends
 

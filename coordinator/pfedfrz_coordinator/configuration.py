@@ -6,7 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from pfedfrz_protocol import ConfigurationError, check_name, decode_configuration
+from pfedfrz_protocol import check_name
+from pfedfrz_storage import read_configuration
 
 from .policy import RoundPolicy
 from .validation import ValidationPolicy
@@ -30,11 +31,7 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
 def load_coordinator_settings(path: Path) -> CoordinatorSettings:
     """The settings in `path`; ConfigurationError names the file, the key and the remedy."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    settings = decode_configuration(data, str(path), CoordinatorSettings)
+    settings = read_configuration(path, CoordinatorSettings)
     check_name("federation", settings.federation)
     return msgspec.structs.replace(
         settings,

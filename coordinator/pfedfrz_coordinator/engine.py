@@ -25,6 +25,7 @@ from pfedfrz_protocol import (
     Rejected,
     RejectReason,
     RoundAnnouncement,
+    next_state,
 )
 
 from .engine_exchange import (
@@ -49,11 +50,11 @@ from .engine_exchange import (
     UpdateStored,
 )
 from .engine_states import (
+    ENGINE_TRANSITIONS,
     EngineSignal,
     EngineState,
     MemberSignal,
     MemberState,
-    next_engine_state,
 )
 from .open_round import Member, OpenRoundState
 from .policy import RoundPolicy
@@ -155,6 +156,9 @@ class RoundEngine:
                 actions = []
         return [*actions, *self._advance(now_s)]
 
+    def _move(self, signal: EngineSignal) -> None:
+        self._state = next_state(ENGINE_TRANSITIONS, self._state, signal)
+
     # Time and progress
 
     def _advance(self, now_s: float) -> list[Action]:
@@ -173,7 +177,7 @@ class RoundEngine:
         number = self._completed + 1
         last = policy.rounds + (1 if policy.evaluate else 0)
         if number > last:
-            self._state = next_engine_state(self._state, EngineSignal.FINISH)
+            self._move(EngineSignal.FINISH)
             return [Finish()]
         needed = policy.min_devices
         if not self._started and now_s < self._start_by_s:
@@ -191,7 +195,7 @@ class RoundEngine:
         members.update({device: Member(MemberState.ACCEPTED) for device in self._kept})
         self._kept = set()
         self._round = OpenRoundState(number, purpose, now_s + policy.deadline_s, members)
-        self._state = next_engine_state(self._state, EngineSignal.OPEN)
+        self._move(EngineSignal.OPEN)
         opened = OpenRound(
             RoundAnnouncement(
                 number,
@@ -234,11 +238,11 @@ class RoundEngine:
             missing_note = [Note(f"round {current.number}: deadline passed without {names}")]
         if current.purpose is Purpose.EVALUATE:
             self._completed, self._round = current.number, None
-            self._state = next_engine_state(self._state, EngineSignal.REPORTS_IN)
+            self._move(EngineSignal.REPORTS_IN)
             return [*missing_note, CloseRound(current.number, current.purpose, unsettled)]
         accepted = current.count(MemberState.ACCEPTED)
         if accepted >= max(1, math.ceil(self._policy.quorum * len(current.members))):
-            self._state = next_engine_state(self._state, EngineSignal.CLOSE)
+            self._move(EngineSignal.CLOSE)
             devices = current.in_state(MemberState.ACCEPTED)
             return [*missing_note, Aggregate(current.number, devices)]
         if not overdue:
@@ -247,7 +251,7 @@ class RoundEngine:
         self._kept = set(current.in_state(MemberState.ACCEPTED))
         self._round = None
         self._epoch += 1
-        self._state = next_engine_state(self._state, EngineSignal.REOPEN)
+        self._move(EngineSignal.REOPEN)
         text = (
             f"round {current.number}: {accepted} of {len(current.members)} updates at the "
             "deadline, below the quorum; opened again"
@@ -260,7 +264,7 @@ class RoundEngine:
             return []
         self._model = model
         self._completed, self._round = current.number, None
-        self._state = next_engine_state(self._state, EngineSignal.AGGREGATED)
+        self._move(EngineSignal.AGGREGATED)
         return [CloseRound(current.number, current.purpose, current.unsettled())]
 
     def _on_control(self, desired: DesiredState) -> list[Action]:
@@ -268,7 +272,7 @@ class RoundEngine:
         if desired is not DesiredState.STOP:
             return []
         self._round = None
-        self._state = next_engine_state(self._state, EngineSignal.FINISH)
+        self._move(EngineSignal.FINISH)
         return [Finish()]
 
     # Devices

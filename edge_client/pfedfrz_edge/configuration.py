@@ -6,7 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from pfedfrz_protocol import ConfigurationError, Encoding, check_name, decode_configuration
+from pfedfrz_protocol import ConfigurationError, Encoding, check_name
+from pfedfrz_storage import read_configuration
 
 __all__ = ["DataSettings", "DeviceSettings", "load_device_settings"]
 
@@ -40,11 +41,7 @@ class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_device_settings(path: Path) -> DeviceSettings:
     """The settings in `path`; ConfigurationError names the file, the key and the remedy."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    settings = decode_configuration(content, str(path), DeviceSettings)
+    settings = read_configuration(path, DeviceSettings)
     check_name("federation", settings.federation)
     check_name("device", settings.device)
     if not settings.heartbeat_s > 0:

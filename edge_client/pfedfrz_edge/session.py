@@ -31,6 +31,7 @@ from pfedfrz_protocol import (
     UpdateReady,
     chunk_count,
     describe_transfer,
+    next_state,
     tensors_digest,
 )
 
@@ -59,7 +60,7 @@ from .session_exchange import (
     WorkBroken,
     WorkKey,
 )
-from .session_states import SessionState, Signal, next_state
+from .session_states import TRANSITIONS, SessionState, Signal
 
 __all__ = ["DeviceSession"]
 
@@ -131,7 +132,7 @@ class DeviceSession:
                 return self._on_work_over(event)
 
     def _move(self, signal: Signal) -> None:
-        self._state = next_state(self._state, signal)
+        self._state = next_state(TRANSITIONS, self._state, signal)
 
     # The coordinator speaks
 

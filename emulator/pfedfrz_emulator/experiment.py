@@ -15,9 +15,9 @@ from pfedfrz_protocol import (
     ConfigurationError,
     Encoding,
     Hyperparameters,
-    decode_configuration,
     find_method,
 )
+from pfedfrz_storage import read_configuration
 
 from .attacks import Attack, find_attack
 from .datasets import check_dataset_name
@@ -116,7 +116,7 @@ def load_experiment(config: Path | None, options: Mapping[str, object]) -> Exper
     Options are named like the fields of Experiment and, flat, of Hyperparameters. Raises
     ConfigurationError for a file that cannot be read, an unknown key and an impossible value.
     """
-    experiment = Experiment() if config is None else _read_experiment(config)
+    experiment = Experiment() if config is None else read_configuration(config, Experiment)
     given = {name: value for name, value in options.items() if value not in (None, ())}
     if "alpha" in given:
         if given.get("iid"):
@@ -127,17 +127,3 @@ def load_experiment(config: Path | None, options: Mapping[str, object]) -> Exper
     if training:
         given["training"] = msgspec.structs.replace(experiment.training, **training)
     return msgspec.structs.replace(experiment, **given)
-
-
-def _read_experiment(config: Path) -> Experiment:
-    try:
-        content = config.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{config}: cannot be read: {error.strerror}") from error
-    try:
-        return decode_configuration(content, str(config), Experiment)
-    except ConfigurationError as error:
-        # A value that does not fit is told by the struct, which does not know the file.
-        if str(error).startswith(str(config)):
-            raise
-        raise ConfigurationError(f"{config}: {error}") from error

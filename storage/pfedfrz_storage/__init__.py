@@ -5,11 +5,13 @@ from __future__ import annotations
 from .atomic import remove_leftovers, write_atomically
 from .bundle_file import read_bundle_file
 from .checked_tensors import DamagedFile, load_tensors, save_tensors
+from .configuration_file import read_configuration
 
 __all__ = [
     "DamagedFile",
     "load_tensors",
     "read_bundle_file",
+    "read_configuration",
     "remove_leftovers",
     "save_tensors",
     "write_atomically",

@@ -39,6 +39,8 @@ _EXTRAS = {
 }
 """What to install when a sub-command's packages are missing."""
 
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class _LazyGroup(click.Group):
     """Knows every sub-command's name and summary; imports only the one that is called."""
@@ -96,13 +98,16 @@ def main() -> None:
     except PfedfrzError as error:
         code = _say(error, 2 if _is_usage(error) else 1)
     except (KeyboardInterrupt, click.Abort):
-        code = _interrupted()
+        _leave_uninterrupted()
+        click.echo("interrupted; nothing is left running", err=True)
+        code = 130
     except BrokenPipeError:
         # The reader of our output left (`| head`). Python would complain once more at exit.
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         code = 1
+    _leave_uninterrupted()
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -115,7 +120,7 @@ def _interrupt_on_termination() -> None:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _INTERRUPTS:
         # Where it is ignored, as SIGHUP is under nohup, it stays ignored.
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, interrupt)
@@ -135,11 +140,10 @@ def _say(error: object, code: int) -> int:
     return code
 
 
-def _interrupted() -> int:
-    # A second Ctrl-C is not to tear the last line apart.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    click.echo("interrupted; nothing is left running", err=True)
-    return 130
+def _leave_uninterrupted() -> None:
+    """All is done but for the interpreter's end: one more Ctrl-C would only print a traceback."""
+    for number in _INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _is_usage(error: PfedfrzError) -> bool:

@@ -14,6 +14,7 @@ from types import TracebackType
 from pfedfrz_protocol import OperationError
 
 from .fleet_files import FleetFiles
+from .lifetime import interrupts_deferred
 from .preparation import PreparedFleet
 
 __all__ = ["Fleet", "MemberEnded"]
@@ -63,7 +64,7 @@ class Fleet:
         # parallel kernels.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, "-m", f"{__package__}.member_process", str(os.getpid()), *role]
-        with self._files.log(name).open("ab") as log:
+        with self._files.log(name).open("ab") as log, interrupts_deferred():
             self._members[name] = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -77,15 +78,15 @@ class Fleet:
         """The process id of a member."""
         return self._members[name].pid
 
-    def newly_ended(self) -> list[MemberEnded]:
-        """Members that have ended since the last call."""
-        ended = [
+    def newly_lost(self) -> list[MemberEnded]:
+        """Devices that have failed or were killed since the last call."""
+        lost = [
             MemberEnded(name, process.returncode)
             for name, process in self._members.items()
-            if name not in self._reported and process.poll() is not None
+            if name not in self._reported and name != COORDINATOR and process.poll()
         ]
-        self._reported.update(member.name for member in ended)
-        return ended
+        self._reported.update(member.name for member in lost)
+        return lost
 
     def is_over(self) -> bool:
         """Whether the federation has done its rounds.
@@ -96,20 +97,20 @@ class Fleet:
         if code == 0:
             return True
         if code is not None:
-            raise OperationError(
-                f"{MemberEnded(COORDINATOR, code).describe()}; {self._last_words(COORDINATOR)}"
-            )
+            raise OperationError(self._obituary(COORDINATOR, code))
         devices = {n: p.poll() for n, p in self._members.items() if n != COORDINATOR}
         # Devices that ended well were told to stop: the coordinator is about to end as well.
-        if all(code is not None for code in devices.values()) and any(devices.values()):
-            first = next(name for name, code in devices.items() if code)
-            raise OperationError(f"no device is left; of {first}, {self._last_words(first)}")
+        lost = [(name, code) for name, code in devices.items() if code]
+        if lost and all(code is not None for code in devices.values()):
+            raise OperationError(f"no device is left: {self._obituary(*lost[0])}")
         return False
 
-    def _last_words(self, name: str) -> str:
+    def _obituary(self, name: str, code: int) -> str:
         path = self._files.log(name)
         lines = path.read_text(errors="replace").strip().splitlines()
-        return f"the last words: {lines[-1] if lines else 'none'} (see {path})"
+        # Whoever was killed had no time to say why.
+        last = f": {lines[-1]}" if lines and code > 0 else ""
+        return f"{MemberEnded(name, code).describe()}{last} (see {path})"
 
     def stop(self) -> None:
         """End whoever still runs: politely first, then for certain.

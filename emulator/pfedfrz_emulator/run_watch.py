@@ -45,11 +45,10 @@ class RunWatch:
         """
         while not self.members.is_over():
             self._look()
-            for ended in self.members.newly_ended():
-                if ended.code:
-                    text = f"{ended.describe()}; the run goes on without it"
-                    self.notes.append(text)
-                    self.table.note(text)
+            for lost in self.members.newly_lost():
+                text = f"{lost.describe()}; the run goes on without it"
+                self.notes.append(text)
+                self.table.note(text)
             if not self.broker.is_running:
                 raise OperationError(f"the broker has ended in mid-run; see {self.broker.log_path}")
             self._give_up_if_hopeless()

@@ -18,7 +18,7 @@ def test_a_file_becomes_settings(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_and_a_wrong_one_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="none.toml: cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"none\.toml: cannot be read"):
         read_configuration(tmp_path / "none.toml", Settings)
     path = tmp_path / "s.toml"
     path.write_text("nmae = 1")

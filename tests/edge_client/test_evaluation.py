@@ -63,6 +63,7 @@ def slowly(test: LabelledData, q: NDArray[np.float64], predicted: list[int]) -> 
 labels = st.lists(st.integers(0, CLASSES - 1), max_size=60)
 
 
+@settings(deadline=None)
 @given(labels, st.lists(st.integers(0, 9), min_size=CLASSES, max_size=CLASSES), st.data())
 def test_it_is_the_slow_loop(truth: list[int], counts: list[int], data: st.DataObject) -> None:
     q = np.array(counts) / max(1, sum(counts))

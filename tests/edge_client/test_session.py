@@ -220,6 +220,60 @@ def test_after_a_lost_link_the_update_is_announced_again() -> None:
     assert mine.state is SessionState.READY
 
 
+def test_announced_again_by_a_coordinator_that_was_away_the_update_is_announced_again() -> None:
+    mine = trained()
+    assert mine.handle(announce(1)) == [ready(1)]
+    mine.handle(CommandSeen(Grant(1, 1)))
+    assert mine.handle(announce(1)) == [CancelUpload(), ready(1)]
+    assert kinds(mine.handle(CommandSeen(Grant(1, 1)))) == [Upload]
+
+
+def answered(broken: bool) -> tuple[DeviceSession, Action]:
+    """A session that has settled its round with an answer and no update."""
+    mine = session()
+    mine.handle(announce(1, purpose=Purpose.EVALUATE))
+    mine.handle(chunk(0))
+    over = WorkBroken(key(1), "it diverged") if broken else EvaluationDone(key(1), REPORT)
+    return mine, mine.handle(over)[-1]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_answer_is_given_again_when_it_may_have_been_lost(broken: bool) -> None:
+    mine, answer = answered(broken)
+    assert mine.handle(LinkRestored()) == [answer]
+    assert mine.handle(announce(1, purpose=Purpose.EVALUATE)) == [answer]
+    assert mine.state is SessionState.IDLE
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_answer_to_a_round_that_is_over_is_not_given_again(broken: bool) -> None:
+    mine, _ = answered(broken)
+    assert mine.handle(announce(2, selected=("other",))) == []
+    assert mine.handle(LinkRestored()) == []
+
+
+def test_a_round_opened_again_is_answered_anew() -> None:
+    mine, _ = answered(broken=True)
+    assert kinds(mine.handle(announce(1, epoch=2))) == [StartWork]
+    assert mine.handle(LinkRestored()) == []
+
+
+def test_a_round_opened_again_for_another_purpose_is_other_work() -> None:
+    mine = trained()
+    actions = mine.handle(announce(1, epoch=2, purpose=Purpose.EVALUATE))
+    assert kinds(actions) == [ForgetPending, StartWork]
+    assert mine.handle(UpdateTrained(key(1), update(1))) == []
+    assert kinds(mine.handle(EvaluationDone(key(1), REPORT))) == [Announce]
+
+
+def test_a_model_that_did_not_come_is_fetched_anew_when_the_round_is_opened_again() -> None:
+    mine = session()
+    mine.handle(announce(1))
+    assert mine.handle(announce(1)) == []
+    assert mine.handle(announce(1, epoch=2)) == [StopFetching(0), FetchModel(0)]
+    assert kinds(mine.handle(chunk(0))) == [StopFetching, StartWork]
+
+
 def test_a_second_grant_uploads_from_the_beginning() -> None:
     mine = trained()
     mine.handle(CommandSeen(Grant(1, 1)))

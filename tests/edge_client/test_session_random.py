@@ -83,6 +83,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.session = DeviceSession("me", "boot", MANIFEST.digest, CODEC, self.on_disk)
         self.subscribed: set[int] = set()
         self.working: WorkKey | None = None
+        self.purpose = Purpose.TRAIN
         self.announced: RoundAnnouncement | None = None
 
     def send(self, event: Event) -> None:
@@ -98,7 +99,7 @@ class SessionMachine(RuleBasedStateMachine):
                     assert self.working is None
                     assert tensors_digest(received) == announcement.model.digest == key.digest
                     assert "me" in announcement.selected
-                    self.working = key
+                    self.working, self.purpose = key, announcement.purpose
                 case CancelWork():
                     assert self.working is not None
                     self.working = None
@@ -163,6 +164,8 @@ class SessionMachine(RuleBasedStateMachine):
             return
         if fails:
             self.send(WorkBroken(key, "broken"))
+        elif self.purpose is Purpose.EVALUATE:
+            self.send(EvaluationDone(key, LocalReport(5)))
         else:
             update = PendingUpdate(key.round, key.digest, LocalReport(5), b"u%d" % key.round)
             self.send(UpdateTrained(key, update))

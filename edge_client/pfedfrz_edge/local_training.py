@@ -152,8 +152,7 @@ class LocalTraining:
         """The mean loss over the samples of one epoch."""
         train, total = self.data.train, 0.0
         for rows in epoch_batches(order, phase.batch_size):
-            if self.cancelled():
-                raise TrainingCancelled("the round was superseded")
+            self._check_cancelled()
             step = self.runtime.gradients(
                 phase.trainable,
                 weights,
@@ -174,7 +173,17 @@ class LocalTraining:
         test = self.data.test
         if test is None:
             return None
-        return personalized_accuracy(self.runtime, weights, test, self.data.label_shares)
+        return personalized_accuracy(
+            self.runtime,
+            weights,
+            test,
+            self.data.label_shares,
+            before_batch=self._check_cancelled,
+        )
+
+    def _check_cancelled(self) -> None:
+        if self.cancelled():
+            raise TrainingCancelled("the round was superseded")
 
 
 class _Span:

@@ -197,6 +197,33 @@ def test_a_disk_that_refuses_is_an_operation_error_and_the_old_weights_hold(tmp_
     assert number_of(store.load()) == 1
 
 
+def test_a_newest_file_that_cannot_be_read_just_now_is_neither_set_aside_nor_passed_over(
+    tmp_path: Path,
+) -> None:
+    store = filled(tmp_path, 2)
+    before = files(tmp_path)
+    newest = before[-1]
+    content = newest.read_bytes()
+    newest.unlink()
+    newest.symlink_to(newest.name)  # a loop: every attempt to read it is an OSError
+    with pytest.raises(OperationError, match="cannot be read"):
+        store.load()
+    assert newest.is_symlink()
+    newest.unlink()
+    newest.write_bytes(content)
+    assert number_of(store.load()) == 2
+
+
+def test_a_damaged_file_that_cannot_be_renamed_is_an_operation_error(tmp_path: Path) -> None:
+    store = filled(tmp_path, 2)
+    newest = files(tmp_path)[-1]
+    damage(newest)
+    (newest.with_suffix(".damaged") / "in the way").mkdir(parents=True)
+    with pytest.raises(OperationError, match="cannot be renamed"):
+        store.load()
+    assert newest.exists()
+
+
 def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OperationError, match="cannot make"):

@@ -37,7 +37,7 @@ def save_tensors(
     mode: int = 0o644,
 ) -> None:
     """Write float32 tensors and string metadata to `path`, durably and whole."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     notes = {**metadata, _DIGEST: tensors_digest(arrays)}
     write_atomically(path, safetensors.numpy.save(arrays, notes), mode=mode)
 

@@ -17,6 +17,7 @@ def test_tensors_and_notes_come_back(tmp_path: Path) -> None:
     assert notes == {"round": "3"}
     assert tensors.keys() == TENSORS.keys()
     for name in TENSORS:
+        assert tensors[name].shape == TENSORS[name].shape
         np.testing.assert_array_equal(tensors[name], TENSORS[name])
 
 

@@ -21,7 +21,7 @@ from pfedfrz_emulator.fleet_files import FleetFiles, write_fleet_files
 from pfedfrz_emulator.preparation import PreparedFleet, prepare_fleet
 from pfedfrz_protocol import OperationError
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 DEADLINE_S = 1.5
 NAMES = ("coordinator", "device-00", "device-01", "device-02")
 

@@ -19,26 +19,14 @@ def nobody_is_left(emulation: Emulation, within_s: float) -> bool:
     return not emulation.family()
 
 
-def test_ctrl_c_during_the_preparation_leaves_nothing_at_all(start_emulation: Start) -> None:
+def test_sigterm_during_the_preparation_leaves_nothing_at_all(start_emulation: Start) -> None:
     emulation = start_emulation()
     emulation.wait_for((emulation.out / "broker").exists, "the broker's directory")
-    emulation.process.send_signal(signal.SIGINT)
+    emulation.process.send_signal(signal.SIGTERM)
     said = emulation.end()
     assert (said.code, said.err.strip()) == (130, "interrupted; nothing is left running")
     assert nobody_is_left(emulation, 0)
     assert not emulation.out.exists()
-
-
-def test_sigterm_while_members_start_leaves_no_process(start_emulation: Start) -> None:
-    emulation = start_emulation()
-    log = emulation.out / "logs" / "coordinator.log"
-    emulation.wait_for(log.exists, "the coordinator's start")
-    emulation.process.send_signal(signal.SIGTERM)
-    said = emulation.end()
-    assert said.code == 130
-    assert said.err.splitlines()[-1] == "interrupted; nothing is left running"
-    assert nobody_is_left(emulation, 0)
-    assert emulation.halves() == []
 
 
 def test_ctrl_c_in_mid_round_leaves_no_process_and_no_half_of_a_file(
@@ -61,9 +49,13 @@ def test_ctrl_c_during_the_report_leaves_no_half_of_a_file(start_emulation: Star
     emulation.wait_for((emulation.out / "rounds.csv").exists, "the first file of the report")
     emulation.process.send_signal(signal.SIGINT)
     said = emulation.end()
-    # It may have come after the last file; then all is there.
+    # It may have come after the last file, which is the summary: then all is there.
     assert said.code in (0, 130)
-    assert (emulation.out / "summary.json").exists() == (said.code == 0)
+    names = {path.name for path in emulation.out.iterdir()}
+    whole = {"rounds.csv", "devices.csv", "accuracy.png", "label_mix.png", "report.html"}
+    assert names >= {"rounds.csv"}
+    if said.code == 0 or "summary.json" in names:
+        assert names >= {*whole, "summary.json"}
     assert "Traceback" not in said.err
     assert emulation.halves() == []
     assert nobody_is_left(emulation, 0)

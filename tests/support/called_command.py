@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 SMALL_RUN = (
     *("--dataset", "digits", "--model", "mlp", "--devices", "3"),
     *("--samples", "60", "--test-per-class", "5"),

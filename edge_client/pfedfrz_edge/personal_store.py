@@ -33,6 +33,10 @@ class StoredPersonal:
     """The round whose training produced them."""
     phase: int
     """The phase of that round, counted from 0."""
+    base: str = ""
+    """Digest of the shared weights that the round began with."""
+    received: float | None = None
+    """The accuracy with those, measured before anything of the round was trained."""
 
 
 class PersonalStore:
@@ -60,6 +64,8 @@ class PersonalStore:
             "bundle": self._bundle,
             "round": str(stored.round),
             "phase": str(stored.phase),
+            "base": stored.base,
+            **({} if stored.received is None else {"received": repr(stored.received)}),
         }
         save_tensors(path, stored.weights, {**notes, _SEAL: _seal(notes)}, mode=0o600)
         for old in files[_KEEP - 1 :]:
@@ -86,7 +92,14 @@ class PersonalStore:
                     f"{self._directory} holds personal weights of another bundle; "
                     "choose another state_dir or bring back that bundle"
                 )
-            return StoredPersonal(weights, int(notes["round"]), int(notes["phase"]))
+            received = notes.get("received")
+            return StoredPersonal(
+                weights,
+                int(notes["round"]),
+                int(notes["phase"]),
+                notes.get("base", ""),
+                None if received is None else float(received),
+            )
         if any(self._directory.glob("personal-*.damaged")):
             raise OperationError(
                 f"no personal weights in {self._directory} can be read; "

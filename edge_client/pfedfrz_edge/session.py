@@ -55,8 +55,10 @@ from .session_exchange import (
     KeepPending,
     LinkRestored,
     Quit,
+    RememberSettled,
     StartWork,
     StopFetching,
+    UpdateNotKept,
     UpdateTrained,
     Upload,
     WorkBroken,
@@ -86,8 +88,9 @@ class DeviceSession:
         bundle_digest: str,
         codec: SharedCodec,
         pending: PendingUpdate | None = None,
+        settled: tuple[int, int] | None = None,
     ) -> None:
-        """`pending` is what the outbox holds from before a restart."""
+        """`pending` and `settled`, an (epoch, round), are what the outbox holds from before."""
         self._device = device
         self._boot_id = boot_id
         self._bundle = bundle_digest
@@ -95,7 +98,7 @@ class DeviceSession:
         self._pending = pending
         self._state = SessionState.IDLE
         self._announcement: RoundAnnouncement | None = None
-        self._settled: tuple[int, int] = (0, 0)
+        self._settled: tuple[int, int] = settled or (0, 0)
         """(epoch, round) of the last announcement that needs nothing more from this device."""
         self._answer: Evaluated | RoundFailed | None = None
         """What settled the announced round, where that was not an update."""
@@ -104,6 +107,8 @@ class DeviceSession:
         self._downloaded_bytes = 0
         self._fetches_left = 0
         self._complained_of = ""
+        self._heard = False
+        """Whether a coordinator has been heard in this life."""
 
     @property
     def state(self) -> SessionState:
@@ -128,22 +133,34 @@ class DeviceSession:
                 if isinstance(command, Grant):
                     return self._on_grant(command)
                 return self._on_verdict(command)
-            case ControlSeen(control):
-                return self._on_control(control)
+            case ControlSeen(control, retained):
+                return self._on_control(control, retained)
             case UpdateTrained(key, update):
                 return self._on_update(key, update)
             case EvaluationDone() | WorkBroken():
                 return self._on_work_over(event)
+            case UpdateNotKept(detail):
+                return self._on_not_kept(detail)
 
     def _move(self, signal: Signal) -> None:
         self._state = next_state(TRANSITIONS, self._state, signal)
 
     # The coordinator speaks
 
-    def _on_control(self, control: Control) -> list[Action]:
-        return [*self._abandon(), Quit()] if control.desired is DesiredState.STOP else []
+    def _on_control(self, control: Control, retained: bool) -> list[Action]:
+        if control.desired is not DesiredState.STOP:
+            self._heard = True
+            return []
+        # What the broker has held since an earlier run is not for a device that waits for the
+        # next. Of a run that this device has seen anything of, the end counts however it comes:
+        # the device may have been away from the broker when it was said.
+        old = self._announcement
+        if (retained and not self._heard) or (old and control.epoch < old.epoch):
+            return []
+        return [*self._abandon(), Quit()]
 
     def _on_announcement(self, new: RoundAnnouncement) -> list[Action]:
+        self._heard = True
         old = self._announcement
         if old and (new.epoch, new.round) < (old.epoch, old.round):
             return []
@@ -288,12 +305,26 @@ class DeviceSession:
             return []
         self._settle(announcement)
         self._move(Signal.WORK_OVER)
-        number, epoch = announcement.round, announcement.epoch
         if isinstance(event, WorkBroken):
-            self._answer = RoundFailed(number, epoch, self._boot_id, event.detail[:500])
-            return [Complain(f"round {number}: {event.detail}"), Announce(self._answer)]
+            return self._fail(announcement, event.detail)
+        number, epoch = announcement.round, announcement.epoch
         self._answer = Evaluated(number, epoch, self._boot_id, event.report)
         return [Announce(self._answer)]
+
+    def _on_not_kept(self, detail: str) -> list[Action]:
+        """An update that is not on the disk is not offered: a restart would lose it."""
+        announcement = self._announcement
+        if self._state is not SessionState.READY or announcement is None:
+            return []
+        self._pending = None
+        self._settle(announcement)
+        self._move(Signal.SETTLED)
+        return self._fail(announcement, detail)
+
+    def _fail(self, announcement: RoundAnnouncement, detail: str) -> list[Action]:
+        number = announcement.round
+        self._answer = RoundFailed(number, announcement.epoch, self._boot_id, detail)
+        return [Complain(f"round {number}: {detail}"), Announce(self._answer)]
 
     # The update goes up
 
@@ -356,7 +387,7 @@ class DeviceSession:
                     f"{verdict.reason.value}: {verdict.detail}"
                 )
             )
-        return [*actions, ForgetPending()]
+        return [*actions, RememberSettled(verdict.round, verdict.epoch), ForgetPending()]
 
     def _settle(self, announcement: RoundAnnouncement) -> None:
         self._settled = (announcement.epoch, announcement.round)

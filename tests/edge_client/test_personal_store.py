@@ -70,6 +70,17 @@ def test_the_newest_save_is_loaded_by_this_process_and_by_the_next(tmp_path: Pat
     assert number_of(PersonalStore(tmp_path, BUNDLE).load()) == 3
 
 
+@pytest.mark.parametrize("accuracy", [None, 0.1 + 0.2])
+def test_what_the_round_began_with_is_kept_to_the_last_bit(
+    tmp_path: Path, accuracy: float | None
+) -> None:
+    kept = StoredPersonal(stored(3).weights, 3, 1, "b" * 64, accuracy)
+    PersonalStore(tmp_path, BUNDLE).save(kept)
+    found = PersonalStore(tmp_path, BUNDLE).load()
+    assert found is not None
+    assert (found.base, found.received) == ("b" * 64, accuracy)
+
+
 def test_sequence_numbers_go_on_beyond_one_digit_and_two_versions_are_kept(tmp_path: Path) -> None:
     store = filled(tmp_path, 12)
     assert number_of(store.load()) == 12

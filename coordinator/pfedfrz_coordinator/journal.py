@@ -82,7 +82,11 @@ class Journal:
         self._path = path
         try:
             if read_only:
-                self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+                # Without a log of open changes the file cannot change under the reader, and SQLite
+                # need not put files of its own beside it.
+                settled = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+                uri = f"{path.absolute().as_uri()}?mode=ro{settled}"
+                self._db = sqlite3.connect(uri, uri=True)
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._db = sqlite3.connect(path, isolation_level=None)

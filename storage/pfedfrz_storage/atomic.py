@@ -32,10 +32,12 @@ def write_atomically(path: Path, data: bytes | memoryview, *, mode: int = 0o644)
             os.fsync(file.fileno())
         partial.replace(path)
         _sync_directory(path.parent)
-    except OSError as error:
+    except BaseException as error:  # an interrupt too must leave nothing half-written
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise OperationError(f"cannot write {path}: {error.strerror or error}") from error
+        if isinstance(error, OSError):
+            raise OperationError(f"cannot write {path}: {error.strerror or error}") from error
+        raise
 
 
 def make_directory(directory: Path, *, mode: int = 0o755) -> None:

@@ -48,7 +48,8 @@ def test_the_first_block_is_the_two_commands_and_both_are_there() -> None:
 @pytest.mark.parametrize("line", commands())
 def test_every_command_line_is_one_that_the_command_understands(line: str) -> None:
     _, name, *arguments = shlex.split(line)
-    context = click.Context(cli)
+    # With the real settings: click remembers a command's help option from its first context.
+    context = click.Context(cli, **cli.context_settings)
     command = cli.get_command(context, name)
     assert command is not None, line
     command.make_context(name, arguments, parent=context)

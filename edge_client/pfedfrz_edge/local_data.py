@@ -90,6 +90,12 @@ def _checked(
             f"{path}: labels run from {labels.min()} to {labels.max()}, "
             f"the bundle's model knows 0 to {spec.classes - 1}"
         )
+    return LabelledData(_checked_samples(x, spec, path), labels)
+
+
+def _checked_samples(x: NDArray[np.generic], spec: InputSpec, path: Path) -> NDArray[np.float32]:
+    if spec.tokens is not None:
+        return _checked_tokens(x, spec.tokens, path)
     if x.dtype == np.uint8:
         samples = x.astype(np.float32) / np.float32(255)
     elif x.dtype == np.float32:
@@ -98,4 +104,18 @@ def _checked(
         raise ConfigurationError(f"{path}: samples are {x.dtype}; save float32 or uint8")
     if not np.isfinite(samples).all():
         raise ConfigurationError(f"{path}: samples hold NaN or infinite values; remove them")
-    return LabelledData(samples, labels)
+    return samples
+
+
+def _checked_tokens(x: NDArray[np.generic], tokens: int, path: Path) -> NDArray[np.float32]:
+    """A number out of range would be looked up behind the end of the model's table."""
+    if not (np.issubdtype(x.dtype, np.integer) or x.dtype == np.float32):
+        raise ConfigurationError(f"{path}: samples are {x.dtype}; save whole numbers")
+    # Compared as they are: a large integer is not the same number as float32.
+    fits = (x >= 0) & (x < tokens) & (x == np.floor(x))  # type: ignore[operator]
+    if not fits.all():
+        raise ConfigurationError(
+            f"{path}: samples hold {x[~fits][0]}, the bundle's model looks up whole numbers "
+            f"from 0 to {tokens - 1}"
+        )
+    return np.ascontiguousarray(x, dtype=np.float32)

@@ -98,7 +98,7 @@ def verify(
             complaint = _first_complaint(runtime, module, batch, trainable)
             if complaint is None:
                 break
-            if _stands_still(module, batch, generator):
+            if _stands_still(module, input_spec, batch, generator):
                 raise VerificationFailed(
                     f"runtime {runtime.name}: {complaint} (batch of {size}); nothing was written, "
                     "one of the model's operations is not exported faithfully"
@@ -126,10 +126,17 @@ def draw_batch(
     weight[1::3] = 0.0
     return Batch(
         {name: near(parameter) for name, parameter in module.named_parameters()},
-        torch.randn(size, *input_spec.shape, generator=generator),
+        _draw_x(input_spec, size, generator),
         torch.randint(0, input_spec.classes, (size,), generator=generator),
         weight if size % 2 and size > 1 else torch.ones(size),
     )
+
+
+def _draw_x(input_spec: InputSpec, size: int, generator: torch.Generator) -> Tensor:
+    shape = (size, *input_spec.shape)
+    if input_spec.tokens is None:
+        return torch.randn(shape, generator=generator)
+    return torch.randint(0, input_spec.tokens, shape, generator=generator).to(torch.float32)
 
 
 def _first_complaint(
@@ -172,7 +179,9 @@ def _complaints(
             )
 
 
-def _stands_still(module: nn.Module, batch: Batch, generator: torch.Generator) -> bool:
+def _stands_still(
+    module: nn.Module, input_spec: InputSpec, batch: Batch, generator: torch.Generator
+) -> bool:
     """Whether torch's result on the batch survives noise of the size of rounding errors."""
     calm = Reference.of(module, batch)
 
@@ -182,7 +191,7 @@ def _stands_still(module: nn.Module, batch: Batch, generator: torch.Generator) -
     for _ in range(_NOISE_TRIALS):
         noisy = Batch(
             {name: shaken(value) for name, value in batch.parameters.items()},
-            shaken(batch.x),
+            shaken(batch.x) if input_spec.tokens is None else batch.x,
             batch.y,
             batch.weight,
         )

@@ -31,6 +31,7 @@ FORMAT_VERSION = 1
 MAX_PARAMETERS = 10_000
 MAX_ELEMENTS = 1 << 31
 MAX_RANK = 8
+MAX_TOKENS = 1 << 24  # what float32 can count
 
 
 def sha256_hex(data: bytes | memoryview) -> str:
@@ -52,6 +53,8 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: tuple[int, ...]
     classes: int
     dtype: str = "float32"
+    tokens: int | None = None
+    """x holds whole numbers from 0 below this, which the model looks up; None: any numbers."""
 
 
 class ParameterSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,6 +160,8 @@ def _check(manifest: Manifest) -> None:
         faults.append(f"more than {MAX_ELEMENTS} weights")
     if manifest.input.classes < 1:
         faults.append("fewer than one class")
+    if manifest.input.tokens is not None and not 1 <= manifest.input.tokens <= MAX_TOKENS:
+        faults.append(f"{manifest.input.tokens} tokens (want 1 to {MAX_TOKENS})")
     if set(manifest.weights) != set(Group):
         faults.append("weights for one group are missing")
     for runtime, graphs in manifest.runtimes.items():

@@ -156,3 +156,36 @@ def test_label_shares_are_those_of_the_training_samples() -> None:
     test = LabelledData(X, np.zeros(5, np.int64))
     shares = LocalData(train, test, 6).label_shares
     np.testing.assert_allclose(shares, [0.2, 0.2, 0.2, 0.4, 0, 0])
+
+
+TOKENS = InputSpec((3,), 4, tokens=50)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float32])
+def test_tokens_are_whole_numbers_and_never_scaled(tmp_path: Path, dtype: type) -> None:
+    tokens = np.arange(15).reshape(5, 3) + 35
+    data = load_labelled(save(tmp_path, x=tokens.astype(dtype), y=Y), TOKENS)
+    assert data.x.dtype == np.float32
+    np.testing.assert_array_equal(data.x, tokens)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "complaint"),
+    [
+        (50, np.int64, "hold 50, "),
+        (-1, np.int64, "hold -1, "),
+        (2**40, np.int64, "from 0 to 49"),
+        (1.5, np.float32, "hold 1.5, "),
+        (np.nan, np.float32, "hold nan, "),
+        (3, np.float64, "float64"),
+    ],
+)
+def test_tokens_that_the_model_has_no_row_for_are_refused(
+    tmp_path: Path, value: float, dtype: type, complaint: str
+) -> None:
+    tokens = np.zeros((5, 3), dtype)
+    tokens[2, 1] = value
+    with pytest.raises(ConfigurationError) as caught:
+        load_labelled(save(tmp_path, x=tokens, y=Y), TOKENS)
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)

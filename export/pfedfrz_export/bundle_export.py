@@ -85,9 +85,9 @@ def export_bundle(
     return Bundle(manifest, files)
 
 
-def save_bundle(bundle: Bundle, path: Path) -> None:
+def save_bundle(bundle: Bundle, path: str | Path) -> None:
     """Write the archive to `path`, whole or not at all."""
-    write_atomically(path, write_bundle(bundle.manifest, bundle.files))
+    write_atomically(Path(path), write_bundle(bundle.manifest, bundle.files))
 
 
 _WEIGHT_FILES = {group: f"weights/{group.value}.safetensors" for group in Group}

@@ -12,6 +12,9 @@ from pfedfrz_storage import read_configuration
 __all__ = ["DataSettings", "DeviceSettings", "load_device_settings"]
 
 
+_MAX_FEATURE_MIB = 1 << 20
+
+
 class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the samples are: .npz files with arrays x and y."""
 
@@ -35,6 +38,8 @@ class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
     encoding: Encoding = Encoding.DELTA_FLOAT16
     heartbeat_s: float = 15.0
+    feature_memory_mib: int = 64
+    """Memory for what a frozen prefix says about the samples; what is more goes to state_dir."""
     exit_when_stopped: bool = False
     """End the process when the federation is over, instead of waiting for the next."""
 
@@ -46,6 +51,11 @@ def load_device_settings(path: Path) -> DeviceSettings:
     check_name("device", settings.device)
     if not settings.heartbeat_s > 0:
         raise ConfigurationError(f"{path}: heartbeat_s = {settings.heartbeat_s} (want above 0)")
+    if not 0 <= settings.feature_memory_mib <= _MAX_FEATURE_MIB:
+        raise ConfigurationError(
+            f"{path}: feature_memory_mib = {settings.feature_memory_mib} "
+            f"(want 0 to {_MAX_FEATURE_MIB})"
+        )
     here, data = path.parent, settings.data
     return msgspec.structs.replace(
         settings,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +29,7 @@ from pfedfrz_protocol import (
 
 from .batches import epoch_batches, epoch_order
 from .evaluation import personalized_accuracy
+from .feature_cache import CachedFeatures, FeatureBudget, cached_features
 from .local_data import LocalData
 from .optimizer import Sgd
 from .runtimes import Runtime
@@ -69,6 +71,8 @@ class LocalTraining:
     on_phase_end: Callable[[int, Parameters], None] = lambda _phase, _personal: None
     """Called after every phase of a training round that moved the personal weights."""
     cancelled: Callable[[], bool] = field(default=lambda: False)
+    budget: FeatureBudget = field(default_factory=FeatureBudget)
+    """Room for what a frozen prefix says about the samples, in phases of several epochs."""
 
     def run(
         self, round_number: int, purpose: Purpose, received: Parameters, personal: Parameters
@@ -124,16 +128,17 @@ class LocalTraining:
         optimizer = Sgd(phase, received)
         name = f"{index}" if training else f"evaluation-{index}"
         loss = 0.0
-        for epoch in range(phase.epochs):
-            order = epoch_order(
-                self.seed, self.device, round_number, name, epoch, len(self.data.train)
-            )
-            loss = self._run_epoch(phase, weights, optimizer, order)
-            self.on_progress(
-                PhaseProgress(
-                    round_number, index, len(phases), phase.trainable, epoch, phase.epochs, loss
+        with self._features(phase, weights) as features:
+            for epoch in range(phase.epochs):
+                order = epoch_order(
+                    self.seed, self.device, round_number, name, epoch, len(self.data.train)
                 )
-            )
+                loss = self._run_epoch(phase, weights, optimizer, order, features)
+                self.on_progress(
+                    PhaseProgress(
+                        round_number, index, len(phases), phase.trainable, epoch, phase.epochs, loss
+                    )
+                )
         for trained in weights.values():
             if not np.isfinite(trained).all():
                 raise TrainingDiverged(
@@ -148,22 +153,36 @@ class LocalTraining:
         weights: Parameters,
         optimizer: Sgd,
         order: NDArray[np.int64],
+        features: CachedFeatures | None,
     ) -> float:
         """The mean loss over the samples of one epoch."""
         train, total = self.data.train, 0.0
         for rows in epoch_batches(order, phase.batch_size):
-            if self.cancelled():
-                raise TrainingCancelled("the round was superseded")
-            step = self.runtime.gradients(
-                phase.trainable,
-                weights,
-                train.x[rows],
-                train.y[rows],
-                np.ones(len(rows), np.float32),
-            )
+            self._check()
+            batch = (train.x[rows], train.y[rows], np.ones(len(rows), np.float32))
+            if features is None:
+                step = self.runtime.gradients(phase.trainable, weights, *batch)
+            else:
+                step = features.runtime.gradients_from_features(
+                    phase.trainable, weights, features.of(rows), *batch
+                )
             optimizer.step(weights, step.gradients)
             total += step.loss * len(rows)
         return total / len(order)
+
+    def _features(
+        self, phase: Phase, weights: Parameters
+    ) -> AbstractContextManager[CachedFeatures | None]:
+        """The frozen prefix's output for the whole phase, where keeping it saves work."""
+        if phase.epochs < 2:
+            return nullcontext()
+        return cached_features(
+            self.runtime, phase.trainable, weights, self.data.train.x, self.budget, self._check
+        )
+
+    def _check(self) -> None:
+        if self.cancelled():
+            raise TrainingCancelled("the round was superseded")
 
     def _freeze_all_but(self, trainable: TrainableSet, weights: Parameters) -> None:
         for group in Group:

@@ -114,6 +114,7 @@ class Worker:
             on_progress=self._progress,
             on_phase_end=keep,
             cancelled=self._cancelled.is_set,
+            budget=context.training.budget,
         )
         update = training.run(number, announcement.purpose, work.received, context.personal())
         report = msgspec.structs.replace(update.report, downloaded_bytes=work.downloaded_bytes)

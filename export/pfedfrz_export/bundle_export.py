@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import nn
 from pfedfrz_protocol import (
     FORMAT_VERSION,
     Bundle,
+    CachedGraphs,
     ConfigurationError,
     FileRecord,
     Group,
@@ -27,9 +29,10 @@ from pfedfrz_protocol import (
 )
 from pfedfrz_storage import write_atomically
 
+from .frozen_prefix import cut_frozen_prefix
 from .onnxruntime_target import OnnxruntimeTarget
 from .refusals import check_module, check_partition
-from .target import LoweredGraphs, Target
+from .target import FeatureTarget, LoweredGraphs, Target
 from .tracing import TracedGraph, trace
 from .training_step import gradient_function, predict_function
 from .verification import verify
@@ -64,7 +67,7 @@ def export_bundle(
     weights = {group: _record(file, files[file]) for group, file in _WEIGHT_FILES.items()}
     graphs: dict[str, RuntimeGraphs] = {}
     for target in targets:
-        lowered = target.lower(*_trace_all(target, module, input_spec, trainable))
+        lowered = _lower(target, *_trace_all(target, module, input_spec, trainable), trainable)
         phases = (*schedule.phases, *schedule.evaluation_phases)
         batch_size = max(phase.batch_size for phase in phases)
         verify(target.runtime(lowered), module.train(), input_spec, trainable, batch_size)
@@ -121,6 +124,20 @@ def _trace_all(
     return {kind: traced[names] for kind, names in trainable.items()}, predict
 
 
+def _lower(
+    target: Target,
+    gradients: Mapping[TrainableSet, TracedGraph],
+    predict: TracedGraph,
+    trainable: Mapping[TrainableSet, tuple[str, ...]],
+) -> LoweredGraphs:
+    lowered = target.lower(gradients, predict)
+    if not isinstance(target, FeatureTarget):
+        return lowered
+    cuts = {kind: cut_frozen_prefix(gradients[kind], names) for kind, names in trainable.items()}
+    cached = {kind: target.lower_cached(kind, cut) for kind, cut in cuts.items() if cut}
+    return dataclasses.replace(lowered, cached=cached)
+
+
 def _weights(module: nn.Module, partition: Partition) -> dict[str, bytes]:
     arrays = {name: value.detach().numpy() for name, value in module.named_parameters()}
     return {
@@ -133,11 +150,20 @@ def _weights(module: nn.Module, partition: Partition) -> dict[str, bytes]:
 
 def _collect(lowered: LoweredGraphs, files: dict[str, bytes]) -> RuntimeGraphs:
     """Put the graphs among the files and return what the manifest says about them."""
-    for file in (lowered.predict, *lowered.gradients.values()):
+    parts = (f for c in lowered.cached.values() for f in (c.features, c.gradients))
+    for file in (lowered.predict, *lowered.gradients.values(), *parts):
         files[file.name] = file.content
     return RuntimeGraphs(
         predict=_record(lowered.predict.name, lowered.predict.content),
         gradients={kind: _record(f.name, f.content) for kind, f in lowered.gradients.items()},
+        cached={
+            kind: CachedGraphs(
+                _record(files.features.name, files.features.content),
+                _record(files.gradients.name, files.gradients.content),
+                files.shapes,
+            )
+            for kind, files in lowered.cached.items()
+        },
     )
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from pfedfrz_edge.runtimes import Runtime
+from pfedfrz_edge.runtimes import FeatureRuntime, Runtime, StepResult
 from pfedfrz_protocol import ConfigurationError, InputSpec, TrainableSet
 
 __all__ = ["TOLERANCE", "Batch", "Reference", "VerificationFailed", "draw_batch", "verify"]
@@ -160,23 +160,41 @@ def _complaints(
     if not error <= TOLERANCE:
         yield f"logits differ from torch's by {error:.1e} of the largest"
     for kind, names in trainable.items():
-        step = runtime.gradients(
-            kind, batch.arrays, batch.x.numpy(), batch.y.numpy(), batch.weight.numpy()
+        for title, step in _steps(runtime, kind, batch):
+            complaint = _step_complaint(title, step, names, batch, reference)
+            if complaint is not None:
+                yield complaint
+
+
+def _steps(runtime: Runtime, kind: TrainableSet, batch: Batch) -> Iterator[tuple[str, StepResult]]:
+    """The step by every graph that the runtime has for it, each with a title."""
+    x, y, weight = batch.x.numpy(), batch.y.numpy(), batch.weight.numpy()
+    yield f"graph for {kind.value}", runtime.gradients(kind, batch.arrays, x, y, weight)
+    if isinstance(runtime, FeatureRuntime) and runtime.feature_shapes(kind):
+        # Not in one piece: a sample's features must not depend on the others in the batch.
+        parts = [runtime.features(kind, batch.arrays, rows) for rows in (x[:1], x[1:]) if len(rows)]
+        features = [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+        step = runtime.gradients_from_features(kind, batch.arrays, features, x, y, weight)
+        yield f"graph from features for {kind.value}", step
+
+
+def _step_complaint(
+    title: str, step: StepResult, names: Sequence[str], batch: Batch, reference: Reference
+) -> str | None:
+    if list(step.gradients) != list(names):
+        return f"the {title} has gradients of {', '.join(step.gradients)}"
+    if not abs(step.loss - reference.loss) <= TOLERANCE * max(1.0, abs(reference.loss)):
+        return f"the loss of the {title} is {step.loss}, not {reference.loss}"
+    if not abs(step.correct - reference.correct) <= TOLERANCE * float(batch.weight.sum()):
+        return f"the {title} counts {step.correct}, not {reference.correct} hits"
+    wanted = {name: reference.gradients[name] for name in names}
+    name, error = _difference(step.gradients, wanted)
+    if not error <= TOLERANCE:
+        return (
+            f"the gradient of {name!r} in the {title} differs from torch's by "
+            f"{error:.1e} of the largest (allowed: {TOLERANCE:.0e})"
         )
-        if list(step.gradients) != list(names):
-            yield f"the graph for {kind.value} has gradients of {', '.join(step.gradients)}"
-            continue
-        if not abs(step.loss - reference.loss) <= TOLERANCE * max(1.0, abs(reference.loss)):
-            yield f"the loss of the graph for {kind.value} is {step.loss}, not {reference.loss}"
-        if not abs(step.correct - reference.correct) <= TOLERANCE * float(batch.weight.sum()):
-            yield f"the graph for {kind.value} counts {step.correct}, not {reference.correct} hits"
-        wanted = {name: reference.gradients[name] for name in names}
-        name, error = _difference(step.gradients, wanted)
-        if not error <= TOLERANCE:
-            yield (
-                f"the gradient of {name!r} in the graph for {kind.value} differs from torch's by "
-                f"{error:.1e} of the largest (allowed: {TOLERANCE:.0e})"
-            )
+    return None
 
 
 def _stands_still(

@@ -55,6 +55,10 @@ def _describe(manifest: Manifest) -> list[str]:
     for name, graphs in manifest.runtimes.items():
         lines.append(f"runtime   {name}")
         files = [(f"gradients of {kind.value}", r) for kind, r in graphs.gradients.items()]
+        for kind, parts in graphs.cached.items():
+            shapes = " and ".join("x".join(map(str, shape)) for shape in parts.shapes)
+            files.append((f"features for {kind.value}", parts.features))
+            files.append((f"  {shapes} per sample", parts.gradients))
         for title, record in [*files, ("predict", graphs.predict)]:
             lines.append(f"  {title:<24} {record.file}, {record.bytes:,} bytes")
     return lines

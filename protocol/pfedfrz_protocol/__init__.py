@@ -15,6 +15,7 @@ from .errors import (
 )
 from .manifest import (
     FORMAT_VERSION,
+    CachedGraphs,
     FileRecord,
     InputSpec,
     Manifest,
@@ -71,6 +72,7 @@ __all__ = [
     "Accepted",
     "Bundle",
     "BundleError",
+    "CachedGraphs",
     "Command",
     "ConfigurationError",
     "Control",

@@ -17,6 +17,7 @@ from .schedule import Schedule, TrainableSet
 
 __all__ = [
     "FORMAT_VERSION",
+    "CachedGraphs",
     "FileRecord",
     "InputSpec",
     "Manifest",
@@ -71,11 +72,30 @@ class ParameterSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return TensorSpec(self.name, self.shape, self.dtype)
 
 
+class CachedGraphs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A gradient graph in two parts: what comes before everything trained, and the rest."""
+
+    features: FileRecord
+    """(frozen parameters, x) -> features, to be run once for each sample."""
+    gradients: FileRecord
+    """(parameters, features, x, y, weight) -> what the whole graph returns."""
+    shapes: tuple[tuple[int, ...], ...]
+    """Of one sample, for each feature; all float32."""
+
+
 class RuntimeGraphs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The graphs of one runtime: `predict` and one gradient graph per trainable set in use."""
 
     predict: FileRecord
     gradients: dict[TrainableSet, FileRecord]
+    cached: dict[TrainableSet, CachedGraphs] = {}
+    """The same gradients from features, for the sets where that saves work; never needed."""
+
+    @property
+    def files(self) -> tuple[FileRecord, ...]:
+        """Every file of the runtime."""
+        parts = (f for c in self.cached.values() for f in (c.features, c.gradients))
+        return (self.predict, *self.gradients.values(), *parts)
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,11 +127,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def files(self) -> tuple[FileRecord, ...]:
         """Every file that the archive must hold beside the manifest."""
-        graphs = (
-            record
-            for runtime in self.runtimes.values()
-            for record in (runtime.predict, *runtime.gradients.values())
-        )
+        graphs = (record for runtime in self.runtimes.values() for record in runtime.files)
         return (*self.weights.values(), *graphs)
 
 
@@ -139,6 +155,10 @@ def decode_manifest(data: bytes) -> Manifest:
     return manifest
 
 
+def _fits(shape: tuple[int, ...]) -> bool:
+    return len(shape) <= MAX_RANK and all(extent >= 1 for extent in shape)
+
+
 class _VersionOnly(msgspec.Struct):
     format_version: int
 
@@ -154,7 +174,7 @@ def _check(manifest: Manifest) -> None:
     if any(row.dtype != "float32" for row in rows) or manifest.input.dtype != "float32":
         faults.append("a dtype other than float32")
     shapes = [*(row.shape for row in rows), manifest.input.shape]
-    if any(len(s) > MAX_RANK or any(extent < 1 for extent in s) for s in shapes):
+    if not all(map(_fits, shapes)):
         faults.append(f"a shape with an extent below 1 or a rank above {MAX_RANK}")
     elif sum(row.tensor.elements for row in rows) > MAX_ELEMENTS:
         faults.append(f"more than {MAX_ELEMENTS} weights")
@@ -169,5 +189,12 @@ def _check(manifest: Manifest) -> None:
         if missing:
             kinds = ", ".join(sorted(kind.value for kind in missing))
             faults.append(f"runtime {runtime} lacks the gradient graph for: {kinds}")
+        features = [shape for cached in graphs.cached.values() for shape in cached.shapes]
+        if not set(graphs.cached) <= set(graphs.gradients):
+            faults.append(f"runtime {runtime} has features for a graph that it lacks")
+        if any(not cached.shapes for cached in graphs.cached.values()) or not all(
+            map(_fits, features)
+        ):
+            faults.append(f"runtime {runtime} has features of an impossible shape")
     if faults:
         raise BundleError("manifest.json is inconsistent: " + "; ".join(faults))

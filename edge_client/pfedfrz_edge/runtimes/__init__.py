@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Runtime, StepResult
+from .base import FeatureRuntime, Runtime, StepResult
 from .registry import RUNTIMES, RuntimeEntry, load_runtime
 
-__all__ = ["RUNTIMES", "Runtime", "RuntimeEntry", "StepResult", "load_runtime"]
+__all__ = ["RUNTIMES", "FeatureRuntime", "Runtime", "RuntimeEntry", "StepResult", "load_runtime"]

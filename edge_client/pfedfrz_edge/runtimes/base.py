@@ -6,16 +6,16 @@ a flag on a tensor, so the same `{name: array}` serves every trainable set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pfedfrz_protocol import Parameters, TrainableSet
 
-__all__ = ["Runtime", "StepResult"]
+__all__ = ["FeatureRuntime", "Runtime", "StepResult"]
 
 
 @dataclass(frozen=True)
@@ -55,3 +55,36 @@ class Runtime(Protocol):
         self, parameters: Mapping[str, NDArray[np.float32]], x: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Logits, `(batch, classes) float32`, of x, `(batch, *shape) float32`."""
+
+
+@runtime_checkable
+class FeatureRuntime(Runtime, Protocol):
+    """A runtime that can also run what comes before everything trained alone, once for a phase.
+
+    It is never needed: `gradients` returns the same. Offering it is up to each runtime.
+    """
+
+    def feature_shapes(self, trainable: TrainableSet) -> tuple[tuple[int, ...], ...]:
+        """The shapes of one sample's features; none where the set has no such part."""
+
+    def features(
+        self,
+        trainable: TrainableSet,
+        parameters: Mapping[str, NDArray[np.float32]],
+        x: NDArray[np.float32],
+    ) -> tuple[NDArray[np.float32], ...]:
+        """The features of x, each `(batch, *shape) float32`.
+
+        They depend on frozen parameters alone and, sample by sample, on x alone.
+        """
+
+    def gradients_from_features(
+        self,
+        trainable: TrainableSet,
+        parameters: Mapping[str, NDArray[np.float32]],
+        features: Sequence[NDArray[np.float32]],
+        x: NDArray[np.float32],
+        y: NDArray[np.int64],
+        weight: NDArray[np.float32],
+    ) -> StepResult:
+        """What `gradients` returns for the samples whose features these are."""

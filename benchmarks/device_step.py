@@ -295,9 +295,7 @@ def print_table(rows: list[Row]) -> None:
             f"{row.personal_ms:>6.2f} ms {row.all_over_eager:>9.2f} {row.personal_over_all:>9.2f} "
             f"{row.peak_mib:>9.0f}  {', '.join(row.misses) or '-'}"
         )
-    print(
-        f"\nphases of {SAMPLES} samples, optimizer included; cached: with the frozen part's output kept"
-    )
+    print(f"\nphases of {SAMPLES} samples; cached: with the frozen part's output kept")
     head = ("model", "personal", "epochs", "joint", "frozen", "cached", "frz./joint", "cach./jt")
     print(("{:<10} {:<12} {:>6}" + " {:>11}" * 5).format(*head))
     for row in rows:

@@ -55,8 +55,8 @@ def main(path: str) -> None:
         runtimes=["onnxruntime"],
         name="fall-detector",
     )
-    pfedfrz.save(bundle, path)
-    again = pfedfrz.read(path)
+    pfedfrz.save_bundle(bundle, path)
+    again = pfedfrz.read_bundle_file(path)
     personal = again.manifest.partition.personal
     print(f"{path}: {again.manifest.model}, personal: {', '.join(personal)}")
 

@@ -3,10 +3,10 @@
     import pfedfrz
 
     bundle = pfedfrz.export(net, example, personal=["head"])
-    pfedfrz.save(bundle, "net.pfz")
+    pfedfrz.save_bundle(bundle, "net.pfz")
 
-Everything is loaded when it is first used: importing this package imports no torch, which a board
-does not have.
+The public names, each loaded from its room when it is first used: a board has neither torch nor
+matplotlib, and must not need them for `import pfedfrz`.
 """
 
 from __future__ import annotations
@@ -15,54 +15,96 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pfedfrz_export import export_model as export
-    from pfedfrz_export import save_bundle as save
+    from pfedfrz_coordinator.process import run_coordinator
+    from pfedfrz_edge.process import run_device
+    from pfedfrz_emulator.emulation import EmulationResult, emulate
+    from pfedfrz_emulator.experiment import Experiment, load_experiment
+    from pfedfrz_emulator.report import RunRecord, summarize
+    from pfedfrz_export import export, export_bundle, save_bundle
+    from pfedfrz_models import NamedModel, build_model, method_partition, named_model, open_model
     from pfedfrz_protocol import (
+        METHODS,
         Bundle,
         ConfigurationError,
+        Group,
         Hyperparameters,
+        InputSpec,
+        Method,
+        OperationError,
         Partition,
+        PfedfrzError,
         Phase,
         Schedule,
         TrainableSet,
+        find_method,
+        partition_by_patterns,
     )
-    from pfedfrz_storage import read_bundle_file as read
+    from pfedfrz_storage import read_bundle_file
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "METHODS",
     "Bundle",
     "ConfigurationError",
+    "EmulationResult",
+    "Experiment",
+    "Group",
     "Hyperparameters",
+    "InputSpec",
+    "Method",
+    "NamedModel",
+    "OperationError",
     "Partition",
+    "PfedfrzError",
     "Phase",
+    "RunRecord",
     "Schedule",
     "TrainableSet",
     "__version__",
+    "build_model",
+    "emulate",
     "export",
-    "read",
-    "save",
+    "export_bundle",
+    "find_method",
+    "load_experiment",
+    "method_partition",
+    "named_model",
+    "open_model",
+    "partition_by_patterns",
+    "read_bundle_file",
+    "run_coordinator",
+    "run_device",
+    "save_bundle",
+    "summarize",
 ]
 
 _HOMES = {
-    "export": ("pfedfrz_export", "export_model"),
-    "read": ("pfedfrz_storage", "read_bundle_file"),
-    "save": ("pfedfrz_export", "save_bundle"),
+    "pfedfrz_coordinator.process": ("run_coordinator",),
+    "pfedfrz_edge.process": ("run_device",),
+    "pfedfrz_emulator.emulation": ("EmulationResult", "emulate"),
+    "pfedfrz_emulator.experiment": ("Experiment", "load_experiment"),
+    "pfedfrz_emulator.report": ("RunRecord", "summarize"),
+    "pfedfrz_export": ("export", "export_bundle", "save_bundle"),
+    "pfedfrz_models": (
+        "NamedModel",
+        "build_model",
+        "method_partition",
+        "named_model",
+        "open_model",
+    ),
+    "pfedfrz_storage": ("read_bundle_file",),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    """A public name, imported from its room at first use."""
     if name not in __all__:
-        raise AttributeError(f"module 'pfedfrz' has no attribute {name!r}")
-    room, attribute = _HOMES.get(name, ("pfedfrz_protocol", name))
-    try:
-        found: object = getattr(importlib.import_module(room), attribute)
-    except ImportError as error:
-        raise ImportError(f"pfedfrz.{name} needs pfedfrz[export] installed: {error}") from error
-    globals()[name] = found
-    return found
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_HOME_OF.get(name, "pfedfrz_protocol")), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*globals(), *__all__})

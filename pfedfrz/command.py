@@ -6,11 +6,10 @@ Exit codes: 0 done, 1 failed, 2 asked for something that cannot be, 130 interrup
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 
 import click
@@ -19,7 +18,7 @@ from pfedfrz_protocol import ConfigurationError, PfedfrzError
 
 from . import __version__
 
-__all__ = ["cli", "main"]
+__all__ = ["cli", "main", "run"]
 
 _COMMANDS = {
     "emulate": "run a whole fleet on this machine, attackers included",
@@ -87,28 +86,29 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command and turn every expected fault into one line and an exit code."""
+    """The entry point: `run` with this process's arguments and signals."""
     _interrupt_on_termination()
+    code = run(sys.argv[1:])
+    # All is done but for the interpreter's end: one more Ctrl-C would only print a traceback.
+    for number in _INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The exit code of the command, every expected fault told in one line."""
     try:
-        code = cli.main(prog_name="pfedfrz", standalone_mode=False)
+        code = cli.main(list(arguments), prog_name="pfedfrz", standalone_mode=False)
     except click.UsageError as error:
-        code = _show_usage_error(error)
+        return _show_usage_error(error)
     except click.ClickException as error:
-        code = _say(error.format_message(), error.exit_code)
+        return _say(error.format_message(), error.exit_code)
     except PfedfrzError as error:
-        code = _say(error, 2 if _is_usage(error) else 1)
+        return _say(error, 2 if _is_usage(error) else 1)
     except (KeyboardInterrupt, click.Abort):
-        _leave_uninterrupted()
         click.echo("interrupted; nothing is left running", err=True)
-        code = 130
-    except BrokenPipeError:
-        # The reader of our output left (`| head`). Python would complain once more at exit.
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        code = 1
-    _leave_uninterrupted()
-    sys.exit(code if isinstance(code, int) else 0)
+        return 130
+    return code if isinstance(code, int) else 0
 
 
 def _interrupt_on_termination() -> None:
@@ -138,12 +138,6 @@ def _show_usage_error(error: click.UsageError) -> int:
 def _say(error: object, code: int) -> int:
     click.echo(f"error: {error}", err=True)
     return code
-
-
-def _leave_uninterrupted() -> None:
-    """All is done but for the interpreter's end: one more Ctrl-C would only print a traceback."""
-    for number in _INTERRUPTS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _is_usage(error: PfedfrzError) -> bool:

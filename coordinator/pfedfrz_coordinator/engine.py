@@ -114,6 +114,10 @@ class RoundEngine:
         """The devices that are online."""
         return frozenset(self._present)
 
+    def awaits_upload(self, device: str, number: int) -> bool:
+        """Whether the device has a grant, in the open round of that number, and may use it."""
+        return self._granted(device, number) is not None
+
     def wake_at_s(self) -> float | None:
         """When a Tick is due at the latest; None when only messages can change anything."""
         if self._state is EngineState.WAITING and not self._started:
@@ -310,6 +314,10 @@ class RoundEngine:
         return []
 
     def _verdict_on_stale(self, offer: UpdateOffered) -> list[Action]:
+        if self._round is None and offer.round == self._completed + 1:
+            # Made for an announcement from before a restart. The round is about to be opened again
+            # and will be offered the same update; a verdict now would throw the work away.
+            return []
         newer = (offer.epoch, offer.round) > (self._epoch, self.round)
         detail = "no such round" if newer else "the round is over or was opened again"
         return [self._reject(offer, RejectReason.LATE, detail)]

@@ -127,11 +127,11 @@ class Journal:
     def record_report(
         self, number: int, device: str, status: str, report: LocalReport | None
     ) -> None:
-        """What a device said of its own part in a round."""
+        """What a device said of its own part in a round, until it is settled."""
         body = msgspec.json.encode(report).decode() if report else None
         self._run(
             "UPDATE members SET status = ?, report = coalesce(?, report) "
-            "WHERE round = ? AND device = ? AND status != 'accepted'",
+            "WHERE round = ? AND device = ? AND status IN ('selected', 'offered')",
             status, body, number, device,
         )  # fmt: skip
 

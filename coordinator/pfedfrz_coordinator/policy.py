@@ -44,7 +44,7 @@ class RoundPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 ("max_devices", "1 or more", self.max_devices >= 1),
                 ("participants", "0 or more", self.participants >= 0),
                 ("quorum", "above 0 and at most 1", 0 < self.quorum <= 1),
-                ("deadline_s", "above 0", self.deadline_s > 0),
+                ("deadline_s", "above 0 and at most 1e9", 0 < self.deadline_s <= 1e9),
                 ("uploads_at_once", "1 or more", self.uploads_at_once >= 1),
                 ("grant_timeout_s", "above 0", self.grant_timeout_s > 0),
             )

@@ -27,6 +27,7 @@ from pfedfrz_protocol import (
     ProtocolError,
     Purpose,
     Reassembly,
+    Rejected,
     RejectReason,
     RoundAnnouncement,
     RoundFailed,
@@ -113,6 +114,8 @@ class CoordinatorService:
         self._model = start.model
         self._engine = RoundEngine(settings.rounds, self._digest, start, clock())
         self._uploads: dict[str, tuple[int, Reassembly]] = {}
+        self._refused_bytes: dict[str, int] = {}
+        """Payload sizes of refused updates whose verdict is not sent yet."""
         self._events: deque[Event] = deque()
         self.malformed: Counter[RejectReason] = Counter()
         """Messages that did not decode, by reason."""
@@ -245,6 +248,8 @@ class CoordinatorService:
         upload = self._uploads.get(device)
         if upload is None or upload[0] != number:
             return
+        if not self._engine.awaits_upload(device, number):
+            return  # the grant has expired, or the device has failed since: it is asked again
         reassembly = upload[1]
         try:
             payload = reassembly.add(chunk, data)
@@ -261,8 +266,20 @@ class CoordinatorService:
 
     def _refuse(self, device: str, number: int, error: ProtocolError, size: int) -> None:
         self._uploads.pop(device, None)
-        self._state.journal.reject(number, device, error.reason, error.detail, size)
+        self._refused_bytes[device] = size
         self._events.append(UpdateRefused(device, number, error.reason, error.detail))
+
+    def _journal_verdict(self, device: str, verdict: Rejected) -> None:
+        """Write a refused update down, before its device is told.
+
+        Offers that are late, come twice or are nobody's turn are answered and not written down:
+        whoever makes them up shall not fill the disk.
+        """
+        size = self._refused_bytes.pop(device, None)
+        if size is not None or verdict.reason is RejectReason.WRONG_BASE:
+            self._state.journal.reject(
+                verdict.round, device, verdict.reason, verdict.detail, size or 0
+            )
 
     # What the engine decides
 
@@ -277,6 +294,8 @@ class CoordinatorService:
                 except ProtocolError as error:
                     self._refuse(device, number, error, 0)
             case SendCommand(device, command):
+                if isinstance(command, Rejected):
+                    self._journal_verdict(device, command)
                 self._link.publish(self._topics.device(device, "command"), encode_message(command))
             case Aggregate(number, devices):
                 self._uploads.clear()

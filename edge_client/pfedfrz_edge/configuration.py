@@ -11,8 +11,10 @@ from pfedfrz_storage import read_configuration
 
 __all__ = ["DataSettings", "DeviceSettings", "load_device_settings"]
 
+_LONGEST_S = 86_400
+"""No wait is longer: the clock's own functions refuse an endless one."""
 
-_MAX_FEATURE_MIB = 1 << 20
+_MOST_MIB = 1 << 20
 
 
 class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,23 +41,26 @@ class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     encoding: Encoding = Encoding.DELTA_FLOAT16
     heartbeat_s: float = 15.0
     feature_memory_mib: int = 64
-    """Memory for what a frozen prefix says about the samples; what is more goes to state_dir."""
+    """Memory for what a frozen part says about the samples; what is more goes to state_dir."""
     exit_when_stopped: bool = False
     """End the process when the federation is over, instead of waiting for the next."""
+
+    def __post_init__(self) -> None:
+        check_name("federation", self.federation)
+        check_name("device", self.device)
+        if not 0 <= self.feature_memory_mib <= _MOST_MIB:
+            raise ConfigurationError(
+                f"feature_memory_mib = {self.feature_memory_mib} (want 0 to {_MOST_MIB})"
+            )
+        for key in ("heartbeat_s", "connect_timeout_s"):
+            value = getattr(self, key)
+            if not 0 < value <= _LONGEST_S:
+                raise ConfigurationError(f"{key} = {value} (want above 0, at most {_LONGEST_S})")
 
 
 def load_device_settings(path: Path) -> DeviceSettings:
     """The settings in `path`; ConfigurationError names the file, the key and the remedy."""
     settings = read_configuration(path, DeviceSettings)
-    check_name("federation", settings.federation)
-    check_name("device", settings.device)
-    if not settings.heartbeat_s > 0:
-        raise ConfigurationError(f"{path}: heartbeat_s = {settings.heartbeat_s} (want above 0)")
-    if not 0 <= settings.feature_memory_mib <= _MAX_FEATURE_MIB:
-        raise ConfigurationError(
-            f"{path}: feature_memory_mib = {settings.feature_memory_mib} "
-            f"(want 0 to {_MAX_FEATURE_MIB})"
-        )
     here, data = path.parent, settings.data
     return msgspec.structs.replace(
         settings,

@@ -21,10 +21,10 @@ from pfedfrz_protocol import (
 from .bundle_export import export_bundle
 from .onnxruntime_target import OnnxruntimeTarget
 
-__all__ = ["export_model", "export_named"]
+__all__ = ["export", "export_named"]
 
 
-def export_model(
+def export(
     model: nn.Module | torch.export.ExportedProgram,
     example: Tensor | None = None,
     *,

@@ -55,7 +55,7 @@ def command(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_importing_pfedfrz_imports_no_torch() -> None:
     script = (
         "import sys, pfedfrz\n"
-        "pfedfrz.Hyperparameters, pfedfrz.read, dir(pfedfrz)\n"
+        "pfedfrz.Hyperparameters, pfedfrz.read_bundle_file, dir(pfedfrz)\n"
         "print(sorted({'torch', 'onnx', 'onnxruntime'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -119,7 +119,7 @@ def test_a_saved_program_gives_the_graphs_that_its_module_gives(tmp_path: Path) 
     torch.export.save(program, tmp_path / "net.pt2")
     done = command("net.pt2", "--personal", "head", "-o", "net.pfz", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    saved = pfedfrz.read(tmp_path / "net.pfz")
+    saved = pfedfrz.read_bundle_file(tmp_path / "net.pfz")
     direct = pfedfrz.export(module, torch.zeros(2, 1, 6, 6), personal="head", name="net")
     assert saved.manifest.partition == direct.manifest.partition
     x, y = np.random.default_rng(0).normal(size=(5, 1, 6, 6)).astype(np.float32), np.arange(5) % 3
@@ -142,7 +142,7 @@ def test_the_example_runs_and_its_factory_serves_the_command(tmp_path: Path) -> 
     assert done.stdout == "own.pfz: fall-detector, personal: head.weight, head.bias\n"
     done = command(f"{example}:factory", "--personal", "head", "-o", "two.pfz", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert pfedfrz.read(tmp_path / "two.pfz").manifest.model == "own_model"
+    assert pfedfrz.read_bundle_file(tmp_path / "two.pfz").manifest.model == "own_model"
 
 
 def test_a_users_models_package_serves_the_command(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_users_models_package_serves_the_command(tmp_path: Path) -> None:
         "../net.py:make", "--input-shape", "6", "--personal", "head", "-o", "net.pfz", folder=inner
     )
     assert done.returncode == 0, done.stderr
-    assert pfedfrz.read(inner / "net.pfz").manifest.input.shape == (6,)
+    assert pfedfrz.read_bundle_file(inner / "net.pfz").manifest.input.shape == (6,)
 
 
 @pytest.mark.parametrize(

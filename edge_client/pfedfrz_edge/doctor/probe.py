@@ -31,8 +31,8 @@ from pfedfrz_protocol import (
 from pfedfrz_storage import read_bundle_file
 
 from ..optimizer import Sgd
-from ..runtimes import Runtime, load_runtime
-from .findings import RuntimeFinding, StepCost
+from ..runtimes import FeatureRuntime, Runtime, load_runtime
+from .findings import FeatureCost, RuntimeFinding, StepCost
 
 __all__ = ["measure_runtime"]
 
@@ -53,6 +53,11 @@ def measure_runtime(bundle: Bundle, runtime_name: str) -> RuntimeFinding:
             kind: _step_cost(bundle, runtime, kind, weights)
             for kind in bundle.manifest.schedule.trainable_sets
         }
+        features = {
+            kind: _feature_cost(bundle, runtime, kind, weights)
+            for kind in steps
+            if isinstance(runtime, FeatureRuntime) and runtime.feature_shapes(kind)
+        }
         x = _random_inputs(bundle, _PREDICTED)
         predict = _time(lambda: runtime.predict(weights, x))
         update_bytes = _update_bytes(bundle, runtime, weights)
@@ -62,6 +67,7 @@ def measure_runtime(bundle: Bundle, runtime_name: str) -> RuntimeFinding:
         runtime_name,
         None,
         steps,
+        features,
         predict.wall_s / _PREDICTED,
         predict.cpu_s / _PREDICTED,
         _peak_memory_bytes(),
@@ -95,6 +101,24 @@ def _step_cost(
         optimizer.step(weights, runtime.gradients(kind, weights, x, y, ones).gradients)
 
     return _time(step)
+
+
+def _feature_cost(
+    bundle: Bundle, runtime: FeatureRuntime, kind: TrainableSet, weights: Parameters
+) -> FeatureCost:
+    size = _batch_size(bundle, kind)
+    x = _random_inputs(bundle, size)
+    y = np.arange(size, dtype=np.int64) % bundle.manifest.input.classes
+    ones = np.ones(size, np.float32)
+    optimizer = Sgd(Phase(kind, learning_rate=1e-6), {})
+    kept = runtime.features(kind, weights, x)
+
+    def step() -> None:
+        found = runtime.gradients_from_features(kind, weights, kept, x, y, ones)
+        optimizer.step(weights, found.gradients)
+
+    prefix = _time(lambda: runtime.features(kind, weights, x))
+    return FeatureCost(StepCost(prefix.wall_s / size, prefix.cpu_s / size), _time(step))
 
 
 def _time(work: Callable[[], object]) -> StepCost:

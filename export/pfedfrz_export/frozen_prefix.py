@@ -110,8 +110,8 @@ class _StepGraph:
         for node in self._nodes:
             if node in roles:
                 depends[node] = {roles[node]}
-            elif isinstance(node.meta.get("val"), torch.SymInt | int):
-                depends[node] = set()  # an extent is the same in both parts
+            elif _is_size(node):
+                depends[node] = set()  # the same in both parts
             else:
                 depends[node] = set().union(*(depends[source] for source in node.all_input_nodes))
         self._prefix = {n for n, on in depends.items() if "x" in on and not on & {TRAINED, LABEL}}
@@ -121,7 +121,11 @@ class _StepGraph:
 
     def cut(self) -> list[fx.Node]:
         """The values to keep, in the graph's order, x itself not among them."""
-        last = [n for n in self._prefix if any(user not in self._prefix for user in n.users)]
+        last = [
+            node
+            for node in self._prefix
+            if any(user not in self._prefix and not _is_size(user) for user in node.users)
+        ]
         kept: set[fx.Node] = set()
         seen = {self._x}
         while last:
@@ -241,6 +245,10 @@ def _inputs(traced: TracedGraph) -> dict[str, fx.Node]:
 
 def _is_extent(extent: Any, batch: torch.SymInt) -> bool:
     return isinstance(extent, torch.SymInt) and bool(extent.node.expr == batch.node.expr)
+
+
+def _is_size(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.SymInt | int)
 
 
 def _val(node: fx.Node) -> Any:

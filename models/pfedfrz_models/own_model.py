@@ -19,8 +19,6 @@ from .saved_program import load_program, opened_program
 
 __all__ = ["described_model", "open_model"]
 
-DEFAULT_CLASSES = 10
-
 
 @contextmanager
 def open_model(
@@ -57,7 +55,9 @@ def open_model(
                 f"model {reference} takes {ARCHITECTURES[reference].input_shape}; "
                 "an input shape and tokens are for a model of your own"
             )
-        yield build_model(reference, DEFAULT_CLASSES if classes is None else classes, seed)
+        if classes is None and reference in ARCHITECTURES:
+            classes = ARCHITECTURES[reference].classes
+        yield build_model(reference, 0 if classes is None else classes, seed)
 
 
 def described_model(

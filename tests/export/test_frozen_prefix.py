@@ -190,6 +190,21 @@ def test_a_bundle_carries_both_parts_and_they_agree_with_the_whole(
         np.testing.assert_allclose(step.gradients[parameter], gradient, rtol=0, atol=1e-6 * largest)
 
 
+@pytest.mark.parametrize(
+    ("name", "width"), [("resnet-gn", 128), ("mobile", 128), ("transformer", 64), ("har-1d", 64)]
+)
+def test_a_personal_head_keeps_the_heads_input_and_nothing_else(name: str, width: int) -> None:
+    model = build_model(name, CLASSES, seed=0)
+    names = model.presets["head"]
+    traced = trace(gradient_function(model.module, model.input, names), standard_decompositions())
+    parts = cut_frozen_prefix(traced, names)
+    assert parts is not None
+    assert parts.shapes == ((width,),)
+    assert parts.gradients.inputs == ("p.head.weight", "p.head.bias", "y", "weight", "f.0") or (
+        parts.gradients.inputs == ("p.fc2.weight", "p.fc2.bias", "y", "weight", "f.0")
+    )
+
+
 def test_nothing_is_added_where_there_is_no_cut(exported_model: Callable[..., Bundle]) -> None:
     bundle = exported_model("cnn", 10, "front")
     assert bundle.manifest.runtimes["onnxruntime"].cached == {}

@@ -121,6 +121,7 @@ def test_another_number_of_classes_than_was_asked_for() -> None:
 def test_the_three_ways_to_name_a_model(tmp_path: Path) -> None:
     assert opened("mlp").input == InputSpec((1, 28, 28), 10)
     assert opened("mlp", classes=3).input.classes == 3
+    assert opened("har-1d").input == InputSpec((3, 128), 6)
     own = opened(write(tmp_path, "net, torch.zeros(2, 6)"))
     assert (own.name, own.input) == ("net", InputSpec((6,), 4))
     bare = opened(write(tmp_path, "net"), input_shape=(6,))

@@ -18,6 +18,7 @@ from pfedfrz_protocol import (
     FileRecord,
     Group,
     InputSpec,
+    LossSpec,
     Manifest,
     ParameterSpec,
     Partition,
@@ -34,7 +35,7 @@ from .onnxruntime_target import OnnxruntimeTarget
 from .refusals import check_module, check_partition
 from .target import FeatureTarget, LoweredGraphs, Target
 from .tracing import TracedGraph, trace
-from .training_step import gradient_function, predict_function
+from .training_step import CROSS_ENTROPY, gradient_function, predict_function
 from .verification import verify
 
 __all__ = ["TARGETS", "export_bundle", "save_bundle"]
@@ -50,6 +51,7 @@ def export_bundle(
     partition: Partition,
     schedule: Schedule,
     runtimes: Sequence[str] = (OnnxruntimeTarget.name,),
+    loss: LossSpec = CROSS_ENTROPY,
 ) -> Bundle:
     """The bundle with which devices train `module` by `schedule`, every graph verified.
 
@@ -67,10 +69,12 @@ def export_bundle(
     weights = {group: _record(file, files[file]) for group, file in _WEIGHT_FILES.items()}
     graphs: dict[str, RuntimeGraphs] = {}
     for target in targets:
-        lowered = _lower(target, *_trace_all(target, module, input_spec, trainable), trainable)
+        lowered = _lower(
+            target, *_trace_all(target, module, input_spec, trainable, loss), trainable
+        )
         phases = (*schedule.phases, *schedule.evaluation_phases)
         batch_size = max(phase.batch_size for phase in phases)
-        verify(target.runtime(lowered), module.train(), input_spec, trainable, batch_size)
+        verify(target.runtime(lowered), module.train(), input_spec, trainable, batch_size, loss)
         graphs[target.name] = _collect(lowered, files)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -84,6 +88,7 @@ def export_bundle(
         schedule=schedule,
         weights=weights,
         runtimes=graphs,
+        loss=loss,
     )
     return Bundle(manifest, files)
 
@@ -113,11 +118,12 @@ def _trace_all(
     module: nn.Module,
     input_spec: InputSpec,
     trainable: Mapping[TrainableSet, tuple[str, ...]],
+    loss: LossSpec,
 ) -> tuple[dict[TrainableSet, TracedGraph], TracedGraph]:
     table = target.decompositions()
     # With an empty group two sets are the same names: one trace serves both.
     traced = {
-        names: trace(gradient_function(module.train(), input_spec, names), table)
+        names: trace(gradient_function(module.train(), input_spec, names, loss), table)
         for names in dict.fromkeys(trainable.values())
     }
     predict = trace(predict_function(module.eval(), input_spec), table)

@@ -12,6 +12,8 @@ from pfedfrz_protocol import (
     Bundle,
     ConfigurationError,
     Hyperparameters,
+    LossKind,
+    LossSpec,
     Method,
     Partition,
     Schedule,
@@ -32,6 +34,7 @@ def export(
     method: str | Method | Schedule = "pfedfrz",
     hyperparameters: Hyperparameters | None = None,
     runtimes: str | Sequence[str] = OnnxruntimeTarget.name,
+    loss: str | LossSpec = "cross-entropy",
     name: str | None = None,
     classes: int | None = None,
     tokens: int | None = None,
@@ -42,6 +45,8 @@ def export(
     needs none. `personal` names the
     personal group: presets (`head`, `body`, `input-layer`), globs on parameter names, or a whole
     Partition. `method` is a method's name, whose phases run with `hyperparameters`, or a Schedule.
+    `loss` says what is made small and what labels are: `cross-entropy`, `mean-squared-error` or
+    `binary-cross-entropy`, or a LossSpec, which knows label smoothing.
     `classes` is checked against what the model returns; `tokens` says that x holds whole numbers
     from 0 below it, which the model looks up. The module is left as it was.
 
@@ -55,6 +60,7 @@ def export(
         method=method,
         hyperparameters=hyperparameters,
         runtimes=runtimes,
+        loss=loss,
     )
 
 
@@ -65,6 +71,7 @@ def export_named(
     method: str | Method | Schedule = "pfedfrz",
     hyperparameters: Hyperparameters | None = None,
     runtimes: str | Sequence[str] = OnnxruntimeTarget.name,
+    loss: str | LossSpec = "cross-entropy",
 ) -> Bundle:
     """The same for a model that already has its name, its input and its presets."""
     if not isinstance(personal, Partition):
@@ -90,4 +97,13 @@ def export_named(
         partition=partition,
         schedule=schedule,
         runtimes=(runtimes,) if isinstance(runtimes, str) else runtimes,
+        loss=loss if isinstance(loss, LossSpec) else LossSpec(_find_loss(loss)),
     )
+
+
+def _find_loss(name: str) -> LossKind:
+    try:
+        return LossKind(name)
+    except ValueError:
+        known = ", ".join(kind.value for kind in LossKind)
+        raise ConfigurationError(f"unknown loss {name!r}; choose from: {known}") from None

@@ -13,6 +13,7 @@ from .errors import (
     ProtocolError,
     RejectReason,
 )
+from .loss import LossKind, LossSpec
 from .manifest import (
     FORMAT_VERSION,
     CachedGraphs,
@@ -92,6 +93,8 @@ __all__ = [
     "IllegalTransition",
     "InputSpec",
     "LocalReport",
+    "LossKind",
+    "LossSpec",
     "Manifest",
     "Method",
     "ModelLabel",

@@ -12,6 +12,7 @@ import hashlib
 import msgspec
 
 from .errors import BundleError
+from .loss import LossSpec
 from .partition import Group, Partition, TensorSpec
 from .schedule import Schedule, TrainableSet
 
@@ -49,7 +50,9 @@ class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the model takes: x is float32 `(batch, *shape)`, y is int64 `(batch,)` below classes."""
+    """What the model takes and returns: x is float32 `(batch, *shape)`, its outputs are
+    `(batch, classes)`. What y is depends on the loss; by default int64 `(batch,)` below classes.
+    """
 
     shape: tuple[int, ...]
     classes: int
@@ -109,6 +112,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schedule: Schedule
     weights: dict[Group, FileRecord]
     runtimes: dict[str, RuntimeGraphs]
+    loss: LossSpec = LossSpec()
 
     def layout(self, group: Group) -> tuple[TensorSpec, ...]:
         """The tensors of one group, in the model's order."""

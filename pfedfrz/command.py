@@ -60,10 +60,11 @@ class _LazyGroup(click.Group):
         except ModuleNotFoundError as error:
             # Only for other people's packages: a missing file of ours is a defect.
             extra = _EXTRAS.get(ctx.invoked_subcommand or "")
-            if extra is None or (error.name or "").startswith("pfedfrz"):
+            package = (error.name or "").partition(".")[0]
+            if extra is None or package.startswith("pfedfrz"):
                 raise
             raise ConfigurationError(
-                f"pfedfrz {ctx.invoked_subcommand} needs the package {error.name}, which is not "
+                f"pfedfrz {ctx.invoked_subcommand} needs the package {package}, which is not "
                 f"installed; pip install 'pfedfrz[{extra}]'"
             ) from error
 

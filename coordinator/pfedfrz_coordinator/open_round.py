@@ -19,6 +19,9 @@ class Member:
     state: MemberState = MemberState.PENDING
     transfer: TransferReference | None = None
     granted_s: float = 0.0
+    """When it was granted, or when the last chunk came."""
+    lost_noted: bool = False
+    """A connection that comes and goes is told once a round."""
 
     def move(self, signal: MemberSignal) -> None:
         """Take the transition that `signal` names."""

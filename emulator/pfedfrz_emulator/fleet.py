@@ -21,6 +21,8 @@ __all__ = ["Fleet", "MemberEnded"]
 
 COORDINATOR = "coordinator"
 _GOODBYE_S = 15.0
+_ALONE_S = 10.0
+"""How long the coordinator may take to end after the last device has."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Fleet:
         self._files = files
         self._members: dict[str, subprocess.Popen[bytes]] = {}
         self._reported: set[str] = set()
+        self._alone_since_s: float | None = None
 
     def start(self) -> None:
         """Start everybody."""
@@ -99,10 +102,13 @@ class Fleet:
         if code is not None:
             raise OperationError(self._obituary(COORDINATOR, code))
         devices = {n: p.poll() for n, p in self._members.items() if n != COORDINATOR}
-        # Devices that ended well were told to stop: the coordinator is about to end as well.
-        lost = [(name, code) for name, code in devices.items() if code]
-        if lost and all(code is not None for code in devices.values()):
-            raise OperationError(f"no device is left: {self._obituary(*lost[0])}")
+        if any(code is None for code in devices.values()):
+            return False
+        # A device that ended well was told to stop: the coordinator is about to end as well.
+        self._alone_since_s = self._alone_since_s or time.monotonic()
+        if all(devices.values()) or time.monotonic() > self._alone_since_s + _ALONE_S:
+            name, code = max(devices.items(), key=lambda device: bool(device[1]))
+            raise OperationError(f"no device is left: {self._obituary(name, code or 0)}")
         return False
 
     def _obituary(self, name: str, code: int) -> str:

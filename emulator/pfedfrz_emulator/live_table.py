@@ -106,10 +106,11 @@ class LiveTable:
         return Text(f"round {announcement.round} of {self._rounds} is open{again}", style="bold")
 
     def _device_table(self) -> Table:
-        table = Table(box=None, padding=(0, 2), header_style="bold")
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
         for title in ("device", "", "now", "received", "local", "loss"):
             right = title in ("received", "local", "loss")
-            table.add_column(title, justify="right" if right else "left")
+            # In a narrow terminal, what a device does now is the column to cut short.
+            table.add_column(title, justify="right" if right else "left", no_wrap=title != "now")
         names = sorted(self._view.devices)
         shown = max(1, self._console.height - _OTHER_LINES)
         for name in names[:shown]:
@@ -120,7 +121,9 @@ class LiveTable:
             table.add_row(
                 name,
                 Text("" if name in self._benign else "attacker", style="red"),
-                device.doing if online else Text("offline", style="yellow"),
+                Text(device.doing, overflow="ellipsis", no_wrap=True)
+                if online
+                else Text("offline", style="yellow"),
                 _percent(report.received if report else None),
                 _percent(report.local if report else None),
                 "" if loss is None else f"{loss:.3f}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,13 @@ __all__ = ["command"]
     show_default=True,
     help="Training samples that a round is predicted for.",
 )
-@click.option("--test-samples", type=click.IntRange(0), default=300, show_default=True)
+@click.option(
+    "--test-samples",
+    type=click.IntRange(0),
+    default=300,
+    show_default=True,
+    help="Test samples that both evaluations run.",
+)
 @click.option(
     "--state-dir",
     type=click.Path(path_type=Path),
@@ -42,7 +47,7 @@ def command(
     test_samples: int,
     state_dir: Path,
     as_json: bool,
-) -> None:
+) -> int:
     """Measure what training BUNDLE costs on this board; exit code 1 when it cannot take part.
 
     \b
@@ -63,7 +68,7 @@ def command(
     else:
         for line in _describe(checkup):
             click.echo(line)
-    sys.exit(1 if checkup.faults else 0)
+    return 1 if checkup.faults else 0
 
 
 def _describe(checkup: Checkup) -> list[str]:

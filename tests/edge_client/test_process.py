@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -42,6 +43,7 @@ from pfedfrz_protocol import (
     split_chunks,
     tensors_digest,
 )
+from pfedfrz_storage import lock_directory
 from pfedfrz_transport import BrokerAddress, BrokerUnreachable, Message, MqttLink
 
 TOPICS = Topics("lab")
@@ -133,6 +135,15 @@ def test_a_broker_that_does_not_answer_is_said_in_time(board: Board) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_a_state_directory_in_use_is_said_and_left_alone(board: Board) -> None:
+    path = board.configure('broker = "mqtt://127.0.0.1:1"', "connect_timeout_s = 0.3")
+    state = board.folder / "state"
+    with lock_directory(state):
+        (state / "pending-update.msgpack.partial-0123abcd").touch()  # of the one that runs
+        assert "state is in use by another process; end that one" in message(path)
+        assert len(list(state.iterdir())) == 2
 
 
 # A real process on a real broker
@@ -262,6 +273,26 @@ def test_killed_with_a_trained_update_it_uploads_it_without_training_again(
     assert second.returncode == 0, log
     assert not any(isinstance(event, PhaseProgress) for event in coordinator.seen)
     assert Outbox(board.folder / "state").get() is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_end_while_the_broker_does_not_answer_it_ends_at_once(
+    board: Board, number: signal.Signals
+) -> None:
+    # It takes the connection and never says a word.
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        path = board.configure(f'broker = "mqtt://127.0.0.1:{port}"', "connect_timeout_s = 300")
+        with start(path) as process:
+            server.settimeout(PATIENCE_S)
+            connection, _ = server.accept()
+            with connection:
+                process.send_signal(number)
+                began = time.monotonic()
+                _, log = process.communicate(timeout=PATIENCE_S)
+    assert time.monotonic() - began < 10
+    assert process.returncode == 0, log
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pfedfrz_edge.local_data import LocalData
+from pfedfrz_edge.local_data import LabelledData, LocalData
 from pfedfrz_edge.local_training import LocalTraining
 from pfedfrz_edge.personal_store import PersonalStore, StoredPersonal
 from pfedfrz_edge.runtimes import Runtime, StepResult
@@ -209,6 +209,85 @@ def test_the_next_round_begins_with_the_stored_personal_weights(desk: MakeDesk) 
     assert stored is not None
     assert stored.round == 2
     assert_same(stored.weights, personal)
+
+
+def test_a_round_that_is_begun_again_reports_what_it_received_at_first(desk: MakeDesk) -> None:
+    before = desk().context.initial_personal
+
+    def fail(kind: str, call: int) -> None:
+        if (kind, call) == ("gradients", STEPS):  # the personal weights have been trained and kept
+            raise RuntimeError("broken")
+
+    broken = desk(fail)
+    assert isinstance(broken.finish(1), WorkBroken)
+    stored = broken.store.load()
+    assert stored is not None
+    assert not np.array_equal(stored.weights["front.weight"], before["front.weight"])
+    again = desk()
+    event = again.finish(1)
+    assert isinstance(event, UpdateTrained)
+    assert event.update.report.received == stored.received
+    # Another round, or another model, is measured anew, and so is an evaluation.
+    store = again.store
+    store.save(StoredPersonal(stored.weights, 1, 0, stored.base, 0.125))
+    evaluated = again.finish(1, Purpose.EVALUATE)
+    assert isinstance(evaluated, EvaluationDone)
+    assert evaluated.report.received != 0.125
+    store.save(StoredPersonal(stored.weights, 1, 0, "f" * 64, 0.125))
+    event = again.finish(1)
+    assert isinstance(event, UpdateTrained)
+    assert event.update.report.received != 0.125
+    store.save(StoredPersonal(stored.weights, 1, 0, stored.base, 0.125))
+    event = again.finish(2)
+    assert isinstance(event, UpdateTrained)
+    assert event.update.report.received != 0.125
+
+
+def test_cancelled_in_an_evaluation_it_ends_at_the_next_batch(
+    desk: MakeDesk, wide_bundle: Bundle, wide_runtime: Runtime, wide_data: LocalData
+) -> None:
+    assert wide_data.test is not None
+    many = LabelledData(np.tile(wide_data.test.x, (60, 1)), np.tile(wide_data.test.y, 60))
+    reached, go_on, calls = threading.Event(), threading.Event(), list[int]()
+
+    def wait(kind: str, call: int) -> None:
+        calls.append(call)
+        reached.set()
+        assert go_on.wait(PATIENCE_S)
+
+    runtime = Gated(wide_runtime, wait)
+    data = LocalData(wide_data.train, many, 3)
+    training = LocalTraining(runtime, wide_bundle.manifest, data, "me", 4)
+    mine = desk(training=training)
+    worker = mine.start(1, Purpose.EVALUATE)
+    assert reached.wait(PATIENCE_S)
+    worker.cancel()
+    go_on.set()
+    worker.join(PATIENCE_S)
+    assert calls == [1]  # of eight
+    assert mine.drained() == []
+
+
+@pytest.mark.parametrize("fate", ["done", "broken", "cancelled"])
+def test_the_very_last_thing_it_does_is_to_say_that_it_has_ended(desk: MakeDesk, fate: str) -> None:
+    def fail(kind: str, call: int) -> None:
+        if fate == "broken":
+            raise RuntimeError("broken")
+
+    mine = desk(fail)
+    digest = tensors_digest(mine.received)
+    model = ModelReference(0, digest, TransferReference(1, "0" * 64))
+    announcement = RoundAnnouncement(1, 1, "0" * 64, Purpose.EVALUATE, model, ("me",), 9.0)
+    work = StartWork(WorkKey(1, digest), announcement, mine.received, 0)
+    worker = Worker(mine.context, work, lambda: mine.posted.put("ended"))
+    if fate == "cancelled":
+        worker.cancel()
+    worker.start()
+    worker.join(PATIENCE_S)
+    *others, last = mine.drained()
+    assert last == "ended"
+    kinds = {"done": [EvaluationDone], "broken": [WorkBroken], "cancelled": []}
+    assert [type(event) for event in others] == kinds[fate]
 
 
 def test_an_evaluation_ends_in_one_report_and_writes_nothing(

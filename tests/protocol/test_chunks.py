@@ -62,10 +62,39 @@ def test_a_chunk_that_the_transfer_does_not_have_is_refused(number: int, chunk: 
     assert reassembly.held_bytes == 0
 
 
-def test_a_wrong_digest_drops_everything_so_that_the_transfer_can_begin_again() -> None:
+def test_after_a_wrong_digest_the_transfer_can_begin_again() -> None:
     payload = b"the real one"
     reassembly = Reassembly(describe_transfer(payload), LIMIT)
     with pytest.raises(ProtocolError) as caught:
         reassembly.add(0, b"the fake one")
     assert caught.value.reason is RejectReason.WRONG_DIGEST
     assert reassembly.add(0, payload) == payload
+
+
+PAYLOAD = bytes(CHUNK_BYTES) + b"b" * CHUNK_BYTES + b"c"
+STALE = split_chunks(bytes(len(PAYLOAD)))
+
+
+def test_of_a_chunk_that_comes_twice_the_newer_one_is_taken() -> None:
+    reassembly = Reassembly(describe_transfer(PAYLOAD), LIMIT)
+    right = split_chunks(PAYLOAD)
+    assert reassembly.add(1, STALE[1]) is None
+    assert [reassembly.add(n, right[n]) for n in range(3)] == [None, None, PAYLOAD]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_whatever_came_before_the_newest_copies_of_all_chunks_make_the_payload(
+    order: tuple[int, ...],
+) -> None:
+    reassembly = Reassembly(describe_transfer(PAYLOAD), LIMIT)
+    right, results, faults = split_chunks(PAYLOAD), [], []
+    for number, chunk in [*enumerate(STALE), *enumerate(STALE), *((n, right[n]) for n in order)]:
+        try:
+            results.append(reassembly.add(number, chunk))
+        except ProtocolError as error:
+            faults.append(error.reason)
+        assert reassembly.held_bytes <= len(PAYLOAD)
+    assert results[-1] == PAYLOAD
+    # One for the stale ones together, one for the first right one of the two that differ; copies
+    # like those before are no news.
+    assert faults == [RejectReason.WRONG_DIGEST] * 2

@@ -28,7 +28,7 @@ from pfedfrz_protocol import (
 )
 
 from .batches import epoch_batches, epoch_order
-from .evaluation import personalized_accuracy
+from .evaluation import Evaluation, evaluate
 from .feature_cache import CachedFeatures, FeatureBudget, cached_features
 from .local_data import LocalData
 from .optimizer import Sgd
@@ -68,8 +68,8 @@ class LocalTraining:
     device: str
     seed: int
     on_progress: Callable[[PhaseProgress], None] = _nothing
-    on_received: Callable[[float | None], None] = lambda _: None
-    """Called with the accuracy before any training."""
+    on_received: Callable[[Evaluation], None] = lambda _: None
+    """Called with what was measured before any training."""
     on_phase_end: Callable[[int, Parameters], None] = lambda _phase, _personal: None
     """Called after every phase of a training round that moved the personal weights."""
     cancelled: Callable[[], bool] = field(default=lambda: False)
@@ -83,14 +83,14 @@ class LocalTraining:
         received: Parameters,
         personal: Parameters,
         *,
-        measured: float | None = None,
+        measured: Evaluation | None = None,
     ) -> LocalUpdate:
         """Evaluate, train by the schedule, evaluate again.
 
         `received` are the round's shared weights, `personal` the device's own, float32 by name;
         neither is changed. An evaluation round trains only the schedule's evaluation phases.
-        `measured` is the accuracy before any training where the round was begun once already: then
-        `personal` has been trained in it, and is no longer what that accuracy is of.
+        `measured` is what was measured before any training where the round was begun once already:
+        then `personal` has been trained in it, and is no longer what that is of.
         Raises TrainingDiverged, TrainingCancelled.
         """
         schedule = self.manifest.schedule
@@ -99,7 +99,7 @@ class LocalTraining:
         weights = {name: a.copy() for group in (received, personal) for name, a in group.items()}
         clock = _Stopwatch()
         with clock.evaluating:
-            before = self._accuracy(weights) if measured is None else measured
+            before = self._evaluate(weights) if measured is None else measured
         self.on_received(before)
         loss: float | None = None
         with clock.training:
@@ -107,17 +107,19 @@ class LocalTraining:
                 loss = self._run_phase(round_number, index, phases, weights, received, training)
                 if training and phase.trainable is not TrainableSet.SHARED:
                     self.on_phase_end(index, {name: weights[name] for name in personal})
-        after = None
+        after = Evaluation()
         if phases:
             with clock.evaluating:
-                after = self._accuracy(weights)
+                after = self._evaluate(weights)
         report = LocalReport(
             samples=len(self.data.train),
-            received=before,
-            local=after,
+            received=before.accuracy,
+            local=after.accuracy,
             loss=loss,
             train_s=clock.training.seconds,
             evaluate_s=clock.evaluating.seconds,
+            received_loss=before.loss,
+            local_loss=after.loss,
         )
         return LocalUpdate(
             {name: weights[name] for name in personal},
@@ -201,15 +203,12 @@ class LocalTraining:
             for spec in self.manifest.layout(group):
                 weights[spec.name].flags.writeable = group in trainable.groups
 
-    def _accuracy(self, weights: Parameters) -> float | None:
-        test = self.data.test
-        if test is None:
-            return None
-        return personalized_accuracy(
+    def _evaluate(self, weights: Parameters) -> Evaluation:
+        return evaluate(
             self.runtime,
             weights,
-            test,
-            self.data.label_shares,
+            self.data,
+            self.manifest.loss,
             before_batch=self._check_cancelled,
         )
 

@@ -12,11 +12,11 @@ from pfedfrz_protocol import (
     Bundle,
     ConfigurationError,
     Hyperparameters,
-    LossKind,
     LossSpec,
     Method,
     Partition,
     Schedule,
+    find_loss,
     find_method,
 )
 
@@ -90,6 +90,12 @@ def export_named(
         partition = method_partition(method, model, personal)
     else:
         partition = resolve_partition(model.parameter_names, model.presets, personal)
+    loss = loss if isinstance(loss, LossSpec) else LossSpec(find_loss(loss))
+    if loss.has_classes and model.input.classes == 1:
+        raise ConfigurationError(
+            f"{model.name} returns one value for a sample, which tells no classes apart; for yes "
+            "or no use the loss binary-cross-entropy, for a number mean-squared-error"
+        )
     return export_bundle(
         model.module,
         name=model.name,
@@ -97,13 +103,5 @@ def export_named(
         partition=partition,
         schedule=schedule,
         runtimes=(runtimes,) if isinstance(runtimes, str) else runtimes,
-        loss=loss if isinstance(loss, LossSpec) else LossSpec(_find_loss(loss)),
+        loss=loss,
     )
-
-
-def _find_loss(name: str) -> LossKind:
-    try:
-        return LossKind(name)
-    except ValueError:
-        known = ", ".join(kind.value for kind in LossKind)
-        raise ConfigurationError(f"unknown loss {name!r}; choose from: {known}") from None

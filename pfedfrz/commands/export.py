@@ -9,7 +9,14 @@ from typing import Any
 
 import click
 
-from pfedfrz_protocol import METHODS, ConfigurationError, Hyperparameters, find_method
+from pfedfrz_protocol import (
+    METHODS,
+    ConfigurationError,
+    Hyperparameters,
+    LossSpec,
+    find_loss,
+    find_method,
+)
 
 from .sections import SectionedCommand, option
 from .training_options import training_options
@@ -74,6 +81,22 @@ def _shape(
     help="Labels.  [default: 10, or what a model of your own returns]",
 )
 @option(
+    _METHOD,
+    "--loss",
+    default="cross-entropy",
+    metavar="NAME",
+    help="cross-entropy (labels are classes), mean-squared-error (labels are numbers) or "
+    "binary-cross-entropy (labels are 0 or 1 for each output).  [default: cross-entropy]",
+)
+@option(
+    _METHOD,
+    "--label-smoothing",
+    type=float,
+    default=0.0,
+    metavar="X",
+    help="Of cross-entropy.  [default: 0]",
+)
+@option(
     _BUNDLE,
     "--seed",
     type=int,
@@ -106,14 +129,17 @@ def command(
     output: Path,
     input_shape: tuple[int, ...] | None,
     tokens: int | None,
+    loss: str,
+    label_smoothing: float,
     **training: Any,
 ) -> None:
     """Make the bundle that devices train MODEL from.
 
-    MODEL is mlp, cnn or cnn-small; or file.py:factory, a function of yours that returns a
-    torch.nn.Module or (module, example batch); or a file.pt2 that torch.export.save wrote. A
-    factory's file is run, and reading a .pt2 can run code as well: take both from people that you
-    trust. Every graph is checked against torch before the bundle is written.
+    MODEL is mlp, cnn, cnn-small, resnet-gn, mobile, transformer or har-1d; or file.py:factory, a
+    function of yours that returns a torch.nn.Module or (module, example batch); or a file.pt2 that
+    torch.export.save wrote. A factory's file is run, and reading a .pt2 can run code as well: take
+    both from people that you trust. Every graph is checked against torch before the bundle is
+    written.
 
     \b
     Examples:  pfedfrz export cnn-small --personal front -o model.pfz
@@ -124,6 +150,7 @@ def command(
     given = {name: value for name, value in training.items() if value is not None}
     hyperparameters = Hyperparameters(**given)
     chosen.schedule(hyperparameters)  # what does not fit is said now, before torch is loaded
+    chosen_loss = LossSpec(find_loss(loss), label_smoothing)
     if not 0 <= seed < 2**63:
         raise ConfigurationError(f"seed = {seed}; want 0 to {2**63 - 1}")
     _check_output(output)
@@ -139,6 +166,7 @@ def command(
             method=chosen,
             hyperparameters=hyperparameters,
             runtimes=runtimes,
+            loss=chosen_loss,
         )
     save_bundle(bundle, output)
     partition = bundle.manifest.partition

@@ -13,7 +13,7 @@ from .errors import (
     ProtocolError,
     RejectReason,
 )
-from .loss import LossKind, LossSpec
+from .loss import LossKind, LossSpec, find_loss
 from .manifest import (
     FORMAT_VERSION,
     CachedGraphs,
@@ -133,6 +133,7 @@ __all__ = [
     "describe_transfer",
     "encode_manifest",
     "encode_message",
+    "find_loss",
     "find_method",
     "next_state",
     "partition_by_patterns",

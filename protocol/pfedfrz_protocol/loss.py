@@ -18,7 +18,7 @@ import msgspec
 
 from .errors import ConfigurationError
 
-__all__ = ["LossKind", "LossSpec"]
+__all__ = ["LossKind", "LossSpec", "find_loss"]
 
 
 class LossKind(str, enum.Enum):
@@ -56,3 +56,12 @@ class LossSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def counts_hits(self) -> bool:
         """Whether a prediction can be right or wrong."""
         return self.kind is not LossKind.MEAN_SQUARED_ERROR
+
+
+def find_loss(name: str) -> LossKind:
+    """The loss of that name; ConfigurationError lists those that there are."""
+    try:
+        return LossKind(name)
+    except ValueError:
+        known = ", ".join(kind.value for kind in LossKind)
+        raise ConfigurationError(f"unknown loss {name!r}; choose from: {known}") from None

@@ -133,6 +133,29 @@ def test_a_saved_program_gives_the_graphs_that_its_module_gives(tmp_path: Path) 
         np.testing.assert_allclose(steps[0].gradients[name], gradient, rtol=0, atol=1e-7)
 
 
+def test_the_command_takes_a_loss_and_inspect_shows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\ndef make():\n"
+        "    return nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 2))\n"
+    )
+    common = ["--input-shape", "6", "--personal", "head", "-o"]
+    for loss, file in (
+        (["--loss", "mean-squared-error"], "squared.pfz"),
+        (["--label-smoothing", "0.1"], "smooth.pfz"),
+    ):
+        cli.main(["export", "net.py:make", *loss, *common, file], standalone_mode=False)
+        cli.main(["inspect", file], standalone_mode=False)
+    said = capsys.readouterr().out.splitlines()
+    assert "input     float32 6, 2 outputs" in said
+    assert "loss      mean-squared-error" in said
+    assert "loss      cross-entropy, label smoothing 0.1" in said
+    with pytest.raises(ConfigurationError, match="unknown loss 'hinge'"):
+        cli.main(["export", "mlp", "--loss", "hinge", "-o", "x.pfz"], standalone_mode=False)
+
+
 def test_the_example_runs_and_its_factory_serves_the_command(tmp_path: Path) -> None:
     example = ROOT / "examples" / "own_model.py"
     done = subprocess.run(

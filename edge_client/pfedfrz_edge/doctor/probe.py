@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from pfedfrz_protocol import (
     Bundle,
@@ -31,7 +32,7 @@ from pfedfrz_protocol import (
 from pfedfrz_storage import read_bundle_file
 
 from ..optimizer import Sgd
-from ..runtimes import FeatureRuntime, Runtime, load_runtime
+from ..runtimes import FeatureRuntime, Labels, Runtime, load_runtime
 from .findings import FeatureCost, RuntimeFinding, StepCost
 
 __all__ = ["measure_runtime"]
@@ -75,11 +76,20 @@ def measure_runtime(bundle: Bundle, runtime_name: str) -> RuntimeFinding:
     )
 
 
-def _random_inputs(
-    bundle: Bundle, samples: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    shape = (samples, *bundle.manifest.input.shape)
-    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+def _random_inputs(bundle: Bundle, samples: int) -> NDArray[np.float32]:
+    spec, random = bundle.manifest.input, np.random.default_rng(0)
+    shape = (samples, *spec.shape)
+    if spec.tokens is not None:
+        return random.integers(0, spec.tokens, shape).astype(np.float32)
+    return random.standard_normal(shape, dtype=np.float32)
+
+
+def _labels(bundle: Bundle, samples: int) -> Labels:
+    """Labels that every loss of their kind takes."""
+    classes = bundle.manifest.input.classes
+    if bundle.manifest.loss.has_classes:
+        return np.arange(samples, dtype=np.int64) % classes
+    return np.ones((samples, classes), np.float32)
 
 
 def _batch_size(bundle: Bundle, kind: TrainableSet) -> int:
@@ -93,7 +103,7 @@ def _step_cost(
 ) -> StepCost:
     size = _batch_size(bundle, kind)
     x = _random_inputs(bundle, size)
-    y = np.arange(size, dtype=np.int64) % bundle.manifest.input.classes
+    y = _labels(bundle, size)
     ones = np.ones(size, np.float32)
     optimizer = Sgd(Phase(kind, learning_rate=1e-6), {})
 
@@ -108,7 +118,7 @@ def _feature_cost(
 ) -> FeatureCost:
     size = _batch_size(bundle, kind)
     x = _random_inputs(bundle, size)
-    y = np.arange(size, dtype=np.int64) % bundle.manifest.input.classes
+    y = _labels(bundle, size)
     ones = np.ones(size, np.float32)
     optimizer = Sgd(Phase(kind, learning_rate=1e-6), {})
     kept = runtime.features(kind, weights, x)
@@ -144,7 +154,7 @@ def _update_bytes(bundle: Bundle, runtime: Runtime, weights: Parameters) -> int:
         optimizer = Sgd(phase, base)
         for _ in range(_STEPS_FOR_UPDATE):
             x = _random_inputs(bundle, phase.batch_size)
-            y = np.arange(phase.batch_size, dtype=np.int64) % bundle.manifest.input.classes
+            y = _labels(bundle, phase.batch_size)
             ones = np.ones(phase.batch_size, np.float32)
             result = runtime.gradients(phase.trainable, trained, x, y, ones)
             optimizer.step(trained, result.gradients)

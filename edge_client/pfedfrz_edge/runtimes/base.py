@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pfedfrz_protocol import Parameters, TrainableSet
 
-__all__ = ["FeatureRuntime", "Runtime", "StepResult"]
+__all__ = ["FeatureRuntime", "Labels", "Runtime", "StepResult"]
+
+Labels = NDArray[Any]
+"""int64 `(batch,)`, or float32 `(batch, outputs)`: what the loss of the bundle wants."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,9 @@ class StepResult:
     """What one batch says: its weighted mean loss, its weighted hits, and the gradients."""
 
     loss: float
-    """sum(w_i l_i) / sum(w_i), l_i the cross entropy of sample i in nats."""
+    """sum(w_i l_i) / sum(w_i), l_i the loss of sample i (see pfedfrz_protocol.loss)."""
     correct: float
-    """sum(w_i [argmax_i == y_i]); the first index wins where logits tie."""
+    """sum(w_i hits_i); by class labels a hit is argmax_i == y_i, the first index wins a tie."""
     gradients: Parameters
     """d loss / d parameter, for the parameters of the trainable set and no others."""
 
@@ -42,13 +45,14 @@ class Runtime(Protocol):
         trainable: TrainableSet,
         parameters: Mapping[str, NDArray[np.float32]],
         x: NDArray[np.float32],
-        y: NDArray[np.int64],
+        y: Labels,
         weight: NDArray[np.float32],
     ) -> StepResult:
         """Loss, hits and gradients on one batch; no argument is changed.
 
         `parameters` holds every parameter of the model, x is `(batch, *shape) float32`, y is
-        `(batch,) int64`, weight is `(batch,) float32`, none negative and not all zero.
+        `(batch,) int64`, or `(batch, classes) float32` where the bundle's loss wants numbers,
+        weight is `(batch,) float32`, none negative and not all zero.
         """
 
     def predict(
@@ -84,7 +88,7 @@ class FeatureRuntime(Runtime, Protocol):
         parameters: Mapping[str, NDArray[np.float32]],
         features: Sequence[NDArray[np.float32]],
         x: NDArray[np.float32],
-        y: NDArray[np.int64],
+        y: Labels,
         weight: NDArray[np.float32],
     ) -> StepResult:
         """What `gradients` returns for the samples whose features these are."""

@@ -21,7 +21,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state
 
 from pfedfrz_protocol import Bundle, ConfigurationError, OperationError, TrainableSet
 
-from .base import StepResult
+from .base import Labels, StepResult
 
 __all__ = ["OnnxRuntime"]
 
@@ -89,7 +89,7 @@ class OnnxRuntime:
         trainable: TrainableSet,
         parameters: Mapping[str, NDArray[np.float32]],
         x: NDArray[np.float32],
-        y: NDArray[np.int64],
+        y: Labels,
         weight: NDArray[np.float32],
     ) -> StepResult:
         """Loss, hits and gradients on one batch (see Runtime)."""
@@ -131,7 +131,7 @@ class OnnxRuntime:
         parameters: Mapping[str, NDArray[np.float32]],
         features: Sequence[NDArray[np.float32]],
         x: NDArray[np.float32],
-        y: NDArray[np.int64],
+        y: Labels,
         weight: NDArray[np.float32],
     ) -> StepResult:
         """What `gradients` returns for the samples whose features these are."""

@@ -27,16 +27,19 @@ from pfedfrz_protocol import (
 )
 from pfedfrz_storage import write_atomically
 
+from .executorch_target import ExecutorchTarget
 from .onnxruntime_target import OnnxruntimeTarget
 from .refusals import check_module, check_partition
 from .target import LoweredGraphs, Target
-from .tracing import TracedGraph, trace
+from .tracing import TracedGraph, TraceRules, trace
 from .training_step import gradient_function, predict_function
 from .verification import verify
 
 __all__ = ["TARGETS", "export_bundle", "save_bundle"]
 
-TARGETS: dict[str, Target] = {target.name: target for target in (OnnxruntimeTarget(),)}
+TARGETS: dict[str, Target] = {
+    target.name: target for target in (OnnxruntimeTarget(), ExecutorchTarget())
+}
 
 
 def export_bundle(
@@ -62,10 +65,11 @@ def export_bundle(
     trainable = {kind: _trained(module, partition, kind) for kind in schedule.trainable_sets}
     files = _weights(module, partition)
     weights = {group: _record(file, files[file]) for group, file in _WEIGHT_FILES.items()}
+    batch_size = max(phase.batch_size for phase in (*schedule.phases, *schedule.evaluation_phases))
     graphs: dict[str, RuntimeGraphs] = {}
     for target in targets:
-        lowered = target.lower(*_trace_all(target, module, input_spec, trainable))
-        batch_size = max(phase.batch_size for phase in schedule.phases)
+        rules = target.trace_rules(batch_size)
+        lowered = target.lower(*_trace_all(rules, module, input_spec, trainable))
         verify(target.runtime(lowered), module.train(), input_spec, trainable, batch_size)
         graphs[target.name] = _collect(lowered, files)
     manifest = Manifest(
@@ -105,18 +109,17 @@ def _trained(module: nn.Module, partition: Partition, kind: TrainableSet) -> tup
 
 
 def _trace_all(
-    target: Target,
+    rules: TraceRules,
     module: nn.Module,
     input_spec: InputSpec,
     trainable: Mapping[TrainableSet, tuple[str, ...]],
 ) -> tuple[dict[TrainableSet, TracedGraph], TracedGraph]:
-    table = target.decompositions()
     # With an empty group two sets are the same names: one trace serves both.
     traced = {
-        names: trace(gradient_function(module.train(), input_spec, names), table)
+        names: trace(gradient_function(module.train(), input_spec, names), rules)
         for names in dict.fromkeys(trainable.values())
     }
-    predict = trace(predict_function(module.eval(), input_spec), table)
+    predict = trace(predict_function(module.eval(), input_spec), rules)
     return {kind: traced[names] for kind, names in trainable.items()}, predict
 
 
@@ -137,6 +140,7 @@ def _collect(lowered: LoweredGraphs, files: dict[str, bytes]) -> RuntimeGraphs:
     return RuntimeGraphs(
         predict=_record(lowered.predict.name, lowered.predict.content),
         gradients={kind: _record(f.name, f.content) for kind, f in lowered.gradients.items()},
+        batch_size=lowered.batch_size,
     )
 
 

@@ -8,10 +8,10 @@ from pfedfrz_edge.runtimes import Runtime
 from pfedfrz_edge.runtimes.onnxruntime import OnnxRuntime
 from pfedfrz_protocol import TrainableSet
 
-from .decompositions import DecompositionTable, standard_decompositions
+from .decompositions import standard_decompositions
 from .onnx_lowering import to_onnx
 from .target import GraphFile, LoweredGraphs
-from .tracing import TracedGraph
+from .tracing import TracedGraph, TraceRules
 
 __all__ = ["OnnxruntimeTarget"]
 
@@ -21,9 +21,9 @@ class OnnxruntimeTarget:
 
     name = OnnxRuntime.name
 
-    def decompositions(self) -> DecompositionTable:
-        """The standard table."""
-        return standard_decompositions()
+    def trace_rules(self, batch_size: int) -> TraceRules:
+        """The standard table; the batch stays open."""
+        return TraceRules(standard_decompositions())
 
     def lower(
         self, gradients: Mapping[TrainableSet, TracedGraph], predict: TracedGraph

@@ -9,8 +9,7 @@ from typing import Protocol
 from pfedfrz_edge.runtimes import Runtime
 from pfedfrz_protocol import TrainableSet
 
-from .decompositions import DecompositionTable
-from .tracing import TracedGraph
+from .tracing import TracedGraph, TraceRules
 
 __all__ = ["GraphFile", "LoweredGraphs", "Target"]
 
@@ -25,10 +24,12 @@ class GraphFile:
 
 @dataclass(frozen=True)
 class LoweredGraphs:
-    """The files of one runtime."""
+    """The files of one runtime; a file that holds several graphs stands at each of them."""
 
     predict: GraphFile
     gradients: Mapping[TrainableSet, GraphFile]
+    batch_size: int | None = None
+    """Samples that every graph takes at a time; None for any number."""
 
 
 class Target(Protocol):
@@ -38,8 +39,8 @@ class Target(Protocol):
     def name(self) -> str:
         """The runtime's name in a manifest."""
 
-    def decompositions(self) -> DecompositionTable:
-        """How operators are rewritten while a step is traced for this runtime."""
+    def trace_rules(self, batch_size: int) -> TraceRules:
+        """How a step is traced for this runtime; no phase has batches over `batch_size`."""
 
     def lower(
         self, gradients: Mapping[TrainableSet, TracedGraph], predict: TracedGraph

@@ -31,6 +31,7 @@ FORMAT_VERSION = 1
 MAX_PARAMETERS = 10_000
 MAX_ELEMENTS = 1 << 31
 MAX_RANK = 8
+MAX_BATCH = 1 << 20
 
 
 def sha256_hex(data: bytes | memoryview) -> str:
@@ -68,11 +69,16 @@ class ParameterSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return TensorSpec(self.name, self.shape, self.dtype)
 
 
-class RuntimeGraphs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The graphs of one runtime: `predict` and one gradient graph per trainable set in use."""
+class RuntimeGraphs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The graphs of one runtime: `predict` and one gradient graph per trainable set in use.
+
+    A file that holds several of them is named by each.
+    """
 
     predict: FileRecord
     gradients: dict[TrainableSet, FileRecord]
+    batch_size: int | None = None
+    """Samples that every graph takes at a time; None for any number."""
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,13 +109,13 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return sha256_hex(encode_manifest(self))
 
     def files(self) -> tuple[FileRecord, ...]:
-        """Every file that the archive must hold beside the manifest."""
+        """Every file that the archive must hold beside the manifest, each once."""
         graphs = (
             record
             for runtime in self.runtimes.values()
             for record in (runtime.predict, *runtime.gradients.values())
         )
-        return (*self.weights.values(), *graphs)
+        return tuple(dict.fromkeys((*self.weights.values(), *graphs)))
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -159,7 +165,12 @@ def _check(manifest: Manifest) -> None:
         faults.append("fewer than one class")
     if set(manifest.weights) != set(Group):
         faults.append("weights for one group are missing")
+    files = [record.file for record in manifest.files()]
+    if len(set(files)) != len(files):
+        faults.append("two records of one file that differ")
     for runtime, graphs in manifest.runtimes.items():
+        if graphs.batch_size is not None and not 1 <= graphs.batch_size <= MAX_BATCH:
+            faults.append(f"runtime {runtime} takes {graphs.batch_size} samples at a time")
         missing = set(manifest.schedule.trainable_sets) - set(graphs.gradients)
         if missing:
             kinds = ", ".join(sorted(kind.value for kind in missing))

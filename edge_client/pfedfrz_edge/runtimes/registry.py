@@ -27,9 +27,18 @@ def _load_onnxruntime(bundle: Bundle) -> Runtime:
     return OnnxRuntime.from_bundle(bundle)
 
 
+def _load_executorch(bundle: Bundle) -> Runtime:
+    from .executorch import ExecutorchRuntime
+
+    return ExecutorchRuntime.from_bundle(bundle)
+
+
 RUNTIMES: dict[str, RuntimeEntry] = {
     entry.name: entry
-    for entry in (RuntimeEntry("onnxruntime", extra="onnxruntime", load=_load_onnxruntime),)
+    for entry in (
+        RuntimeEntry("onnxruntime", extra="onnxruntime", load=_load_onnxruntime),
+        RuntimeEntry("executorch", extra="executorch", load=_load_executorch),
+    )
 }
 
 

@@ -31,7 +31,7 @@ from .executorch_target import ExecutorchTarget
 from .onnxruntime_target import OnnxruntimeTarget
 from .refusals import check_module, check_partition
 from .target import LoweredGraphs, Target
-from .tracing import TracedGraph, TraceRules, trace
+from .tracing import TracedGraph, trace
 from .training_step import gradient_function, predict_function
 from .verification import verify
 
@@ -68,8 +68,7 @@ def export_bundle(
     batch_size = max(phase.batch_size for phase in (*schedule.phases, *schedule.evaluation_phases))
     graphs: dict[str, RuntimeGraphs] = {}
     for target in targets:
-        rules = target.trace_rules(batch_size)
-        lowered = target.lower(*_trace_all(rules, module, input_spec, trainable))
+        lowered = target.lower(*_trace_all(target, module, input_spec, trainable, batch_size))
         verify(target.runtime(lowered), module.train(), input_spec, trainable, batch_size)
         graphs[target.name] = _collect(lowered, files)
     manifest = Manifest(
@@ -109,16 +108,19 @@ def _trained(module: nn.Module, partition: Partition, kind: TrainableSet) -> tup
 
 
 def _trace_all(
-    rules: TraceRules,
+    target: Target,
     module: nn.Module,
     input_spec: InputSpec,
     trainable: Mapping[TrainableSet, tuple[str, ...]],
+    batch_size: int,
 ) -> tuple[dict[TrainableSet, TracedGraph], TracedGraph]:
     # With an empty group two sets are the same names: one trace serves both.
-    traced = {
-        names: trace(gradient_function(module.train(), input_spec, names), rules)
+    steps = {
+        names: gradient_function(module.train(), input_spec, names)
         for names in dict.fromkeys(trainable.values())
     }
+    rules = target.trace_rules(steps[max(steps, key=len)], batch_size)
+    traced = {names: trace(step, rules) for names, step in steps.items()}
     predict = trace(predict_function(module.eval(), input_spec), rules)
     return {kind: traced[names] for kind, names in trainable.items()}, predict
 

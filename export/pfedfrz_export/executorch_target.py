@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pfedfrz_edge.runtimes import Runtime
 from pfedfrz_edge.runtimes.executorch import ExecutorchRuntime
 from pfedfrz_protocol import TrainableSet
 
-from .executorch_lowering import executorch_decompositions, to_executorch
+from .executorch_lowering import executorch_decompositions, largest_gather_bytes, to_executorch
 from .target import GraphFile, LoweredGraphs
-from .tracing import TracedGraph, TraceRules
+from .tracing import TracedGraph, TraceRules, trace
+from .training_step import TensorFunction
 
 __all__ = ["ExecutorchTarget"]
 
 LARGEST_BATCH = 64
-"""Samples at a time at most; the runtime cuts larger batches, which costs it nothing."""
+"""Samples at a time at most; the runtime cuts larger batches."""
+
+COLUMNS_BYTES = 5 << 20
+"""What the gathered columns of one convolution may take.
+
+More samples at a time only move more memory through the same caches: 8 at a time were measured
+20 to 30 percent faster than 32 on the convolutional networks, and take a quarter of the memory.
+"""
 
 
 class ExecutorchTarget:
@@ -23,13 +33,15 @@ class ExecutorchTarget:
 
     name = ExecutorchRuntime.name
 
-    def trace_rules(self, batch_size: int) -> TraceRules:
-        """Columns and products instead of convolutions, and the batch fixed."""
-        return TraceRules(
-            executorch_decompositions(),
-            batch_size=min(batch_size, LARGEST_BATCH),
-            pools_by_axis=False,
-        )
+    def trace_rules(self, step: TensorFunction, batch_size: int) -> TraceRules:
+        """Columns and products instead of convolutions, and the batch fixed.
+
+        The batch is cut into equal parts, as few as the columns allow.
+        """
+        rules = TraceRules(executorch_decompositions(), batch_size=1, pools_by_axis=False)
+        room = COLUMNS_BYTES // max(1, largest_gather_bytes(trace(step, rules)))
+        parts = math.ceil(batch_size / min(LARGEST_BATCH, max(1, room)))
+        return replace(rules, batch_size=math.ceil(batch_size / parts))
 
     def lower(
         self, gradients: Mapping[TrainableSet, TracedGraph], predict: TracedGraph

@@ -12,6 +12,7 @@ from .decompositions import standard_decompositions
 from .onnx_lowering import to_onnx
 from .target import GraphFile, LoweredGraphs
 from .tracing import TracedGraph, TraceRules
+from .training_step import TensorFunction
 
 __all__ = ["OnnxruntimeTarget"]
 
@@ -21,7 +22,7 @@ class OnnxruntimeTarget:
 
     name = OnnxRuntime.name
 
-    def trace_rules(self, batch_size: int) -> TraceRules:
+    def trace_rules(self, step: TensorFunction, batch_size: int) -> TraceRules:
         """The standard table; the batch stays open."""
         return TraceRules(standard_decompositions())
 

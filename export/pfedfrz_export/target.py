@@ -10,6 +10,7 @@ from pfedfrz_edge.runtimes import Runtime
 from pfedfrz_protocol import TrainableSet
 
 from .tracing import TracedGraph, TraceRules
+from .training_step import TensorFunction
 
 __all__ = ["GraphFile", "LoweredGraphs", "Target"]
 
@@ -39,8 +40,11 @@ class Target(Protocol):
     def name(self) -> str:
         """The runtime's name in a manifest."""
 
-    def trace_rules(self, batch_size: int) -> TraceRules:
-        """How a step is traced for this runtime; no phase has batches over `batch_size`."""
+    def trace_rules(self, step: TensorFunction, batch_size: int) -> TraceRules:
+        """How everything is traced for this runtime.
+
+        `step` is the largest of the steps; no phase has batches over `batch_size`.
+        """
 
     def lower(
         self, gradients: Mapping[TrainableSet, TracedGraph], predict: TracedGraph

@@ -56,9 +56,6 @@ void keep_errors(
   }
 }
 
-const bool registered =
-    executorch::runtime::register_pal(PalImpl::create(keep_errors, __FILE__));
-
 int failed(Error error) {
   std::string name = executorch::runtime::to_string(error);
   message = message.empty() ? name : name + ": " + message;
@@ -75,6 +72,11 @@ Result<TensorInfo> described(const MethodMeta& meta, int output, int place) {
 }  // namespace
 
 extern "C" {
+
+// To be called once, first, and only where no other binding handles ExecuTorch's messages.
+int pfedfrz_keep_messages() {
+  return executorch::runtime::register_pal(PalImpl::create(keep_errors, __FILE__));
+}
 
 const char* pfedfrz_built_for() { return PFEDFRZ_EXECUTORCH_VERSION; }
 

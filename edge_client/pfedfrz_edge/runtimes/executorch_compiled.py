@@ -6,6 +6,7 @@ No torch, and of the wheel's dependencies none: `pip install --no-deps executorc
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 import weakref
 from collections.abc import Sequence
@@ -22,10 +23,15 @@ from .executorch_program import BUILD, TensorLayout, checked_inputs, installed_v
 __all__ = ["CompiledBinding"]
 
 XNNPACK = "XnnpackBackend"
+OFFICIAL = "executorch.extension.pybindings._C"
+"""The package's own binding, which handles messages in its own way."""
+_keeping: set[str] = set()
+"""The libraries that were told to keep messages for this process, which they are but once."""
 _MAX_RANK = 16
 _POINTER = ctypes.c_void_p
 _NUMBER = ctypes.POINTER(ctypes.c_int)
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "keep_messages": (ctypes.c_int, ()),
     "built_for": (ctypes.c_char_p, ()),
     "message": (ctypes.c_char_p, ()),
     "backend_available": (ctypes.c_int, (ctypes.c_char_p,)),
@@ -77,6 +83,9 @@ class _Library:
         for name, (result, arguments) in _FUNCTIONS.items():
             self._functions[name].restype = result
             self._functions[name].argtypes = arguments
+        if OFFICIAL not in sys.modules and str(path) not in _keeping:
+            _keeping.add(str(path))
+            self.call("keep_messages")
         built_for = self.call("built_for").decode()
         if built_for != installed_version():
             raise ConfigurationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import threading
 import warnings
 from collections.abc import Sequence
@@ -16,10 +17,16 @@ from pfedfrz_protocol import ConfigurationError, OperationError
 from .executorch_program import TensorLayout, checked_inputs, installed_version
 
 with warnings.catch_warnings():
-    # All of the binding is called experimental; the version is pinned for that reason.
+    # All of the binding is called experimental; the version is pinned for that reason. And
+    # packages that it imports, but that nothing here needs, complain about accelerators.
     warnings.simplefilter("ignore")
-    import torch
-    from executorch.extension.pybindings import portable_lib
+    _disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        import torch
+        from executorch.extension.pybindings import portable_lib
+    finally:
+        logging.disable(_disabled)
 
 __all__ = ["OfficialBinding"]
 

@@ -55,15 +55,15 @@ def convolution(
         ]
         grid = WindowGrid.of(wanted, given, kernel, stride, padding, dilation)
         out = _paint(channels_last(x), weight, grid, groups)
+        if bias is not None:
+            out = out + bias
     else:
         wanted = [
             (extent + 2 * p - r) // s + 1
             for extent, p, r, s in zip(given, padding, reach, stride, strict=True)
         ]
         grid = WindowGrid.of(given, wanted, kernel, stride, padding, dilation)
-        out = _read(channels_last(x), weight, grid, groups)
-    if bias is not None:
-        out = out + bias
+        out = _read(channels_last(x), weight, grid, groups, bias)
     return channels_first(out, tuple(wanted))
 
 
@@ -98,14 +98,23 @@ def convolution_backward(
     return by_input, by_weight, by_bias
 
 
-def _read(pixels: Tensor, weight: Tensor, grid: WindowGrid, groups: int) -> Tensor:
+def _read(
+    pixels: Tensor, weight: Tensor, grid: WindowGrid, groups: int, bias: Tensor | None = None
+) -> Tensor:
     """`(samples, windows, rows)`: what the windows see, `weight` being `(rows, channels, *k)`."""
     table = grid.pixels()
     if _depthwise(weight, groups):
-        return _weighted_taps(pixels, _by_tap(weight), table, range(table.shape[1]))
-    # Per group: taps, then channels, to rows.
-    kernel = weight.reshape(groups, -1, weight.shape[1], table.shape[1]).permute(0, 3, 2, 1)
-    return _product(_columns(pixels, table, groups), kernel, pixels.shape[0])
+        out = _weighted_taps(pixels, _by_tap(weight), table, range(table.shape[1]))
+    else:
+        # Per group: taps, then channels, to rows.
+        kernel = weight.reshape(groups, -1, weight.shape[1], table.shape[1]).permute(0, 3, 2, 1)
+        columns = _columns(pixels, table, groups)
+        if groups == 1 and bias is not None:
+            flat = kernel.reshape(-1, weight.shape[0])
+            rows = torch.addmm(bias, columns, flat)
+            return rows.reshape(pixels.shape[0], -1, weight.shape[0])
+        out = _product(columns, kernel, pixels.shape[0])
+    return out if bias is None else out + bias
 
 
 def _paint(points: Tensor, weight: Tensor, grid: WindowGrid, groups: int) -> Tensor:

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..tracing import TracedGraph
 from .windows import OUTSIDE
 
-__all__ = ["channels_first", "channels_last", "constant", "gather"]
+__all__ = ["channels_first", "channels_last", "constant", "gather", "largest_gather_bytes"]
 
 aten = torch.ops.aten
 
@@ -28,7 +29,10 @@ def channels_last(image: Tensor) -> Tensor:
 def channels_first(pixels: Tensor, extents: tuple[int, ...]) -> Tensor:
     """`(samples, channels, *extents)` of `(samples, pixels, channels)`."""
     spread = pixels.reshape(pixels.shape[0], *extents, pixels.shape[2])
-    return spread.permute(0, spread.dim() - 1, *range(1, spread.dim() - 1))
+    moved = spread.permute(0, spread.dim() - 1, *range(1, spread.dim() - 1))
+    # In torch's order of memory too, which some of its operators look at to choose their way; as
+    # a copy it would cost something, but copies are taken out of a trace.
+    return moved.contiguous()
 
 
 def gather(pixels: Tensor, table: NDArray[np.int64], outside: float = 0.0) -> Tensor:
@@ -42,6 +46,16 @@ def gather(pixels: Tensor, table: NDArray[np.int64], outside: float = 0.0) -> Te
         return pixels.reshape(pixels.shape[0], *table.shape, pixels.shape[2])
     chosen = pixels.index_select(1, constant(flat))
     return chosen.reshape(pixels.shape[0], *table.shape, pixels.shape[2])
+
+
+def largest_gather_bytes(traced: TracedGraph) -> int:
+    """The size of the largest tensor that a trace gathers; 0 where it gathers nothing."""
+    sizes = (
+        node.meta["val"].numel() * node.meta["val"].element_size()
+        for node in traced.graph.graph.nodes
+        if node.target is aten.index_select.default
+    )
+    return max(sizes, default=0)
 
 
 def constant(table: NDArray[np.int64]) -> Tensor:

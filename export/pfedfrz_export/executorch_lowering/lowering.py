@@ -11,7 +11,7 @@ import copy
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,43 +25,44 @@ from pfedfrz_protocol import ConfigurationError
 from ..simplification import simplify
 from ..tracing import TracedGraph
 from .constants import fold_constants
+from .kernels import check_kernels, refusing
 from .layout import sink_permutes
 
-__all__ = ["to_executorch"]
+__all__ = ["prepared", "to_executorch"]
 
 aten = torch.ops.aten
 
 
 def to_executorch(methods: Mapping[str, TracedGraph]) -> bytes:
     """The program (.pte); its methods have the names and the fixed batch of the graphs."""
-    with _quiet(), torch.no_grad():
-        xnnpack, exir = _executorch()
+    with _quiet(), torch.no_grad(), refusing(methods):
+        exir, partitioner, registered = _executorch()
         programs = {name: _exported(traced) for name, traced in methods.items()}
         lowered = exir.to_edge_transform_and_lower(
             programs,
-            # Weights of dense layers are inputs here, which the partitioner takes as unusual.
-            partitioner={
-                name: [xnnpack.XnnpackPartitioner(force_non_static_weights_for_f32_linear=True)]
-                for name in programs
-            },
+            partitioner={name: [partitioner()] for name in programs},
             constant_methods={"signature": _signature(methods)},
             compile_config=exir.EdgeCompileConfig(_check_ir_validity=False),
         )
         program = lowered.to_executorch()
+        plans = program.executorch_program.execution_plan
+        check_kernels(plans, registered, methods)
     return bytes(program.buffer)
 
 
-def _executorch() -> tuple[Any, Any]:
-    """The packages that lower, imported only now: they take seconds and talk while they load."""
+def _executorch() -> tuple[Any, Callable[[], Any], set[str]]:
+    """The package that lowers, imported only now: it takes seconds and talks while it loads."""
     try:
         from executorch import exir
-        from executorch.backends.xnnpack.partition import xnnpack_partitioner
+        from executorch.extension.pybindings import portable_lib
+
+        from .partitioning import xnnpack_partitioner
     except ImportError as error:
         raise ConfigurationError(
             f"runtime executorch cannot be exported for here ({error}); "
             "run: pip install 'pfedfrz[export,executorch]'"
         ) from error
-    return xnnpack_partitioner, exir
+    return exir, xnnpack_partitioner, set(portable_lib._get_operator_names())
 
 
 def _signature(methods: Mapping[str, TracedGraph]) -> Tensor:
@@ -78,6 +79,17 @@ def _fed(traced: TracedGraph) -> tuple[str, ...]:
 
 
 def _exported(traced: TracedGraph) -> ExportedProgram:
+    module = prepared(traced)
+    examples = tuple(
+        torch.zeros(node.meta["val"].shape, dtype=node.meta["val"].dtype)
+        for node in module.graph.nodes
+        if node.op == "placeholder"
+    )
+    return torch.export.export(_Positional(module), examples, strict=False)
+
+
+def prepared(traced: TracedGraph) -> fx.GraphModule:
+    """The graph as it is lowered: without buffers, with few transposes, and no views."""
     module = copy.deepcopy(traced.graph)
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     by_name = dict(zip(traced.inputs, placeholders, strict=True))
@@ -86,12 +98,7 @@ def _exported(traced: TracedGraph) -> ExportedProgram:
     sink_permutes(module)
     simplify(module)
     _copy_instead_of_view(module)
-    examples = tuple(
-        torch.zeros(node.meta["val"].shape, dtype=node.meta["val"].dtype)
-        for node in module.graph.nodes
-        if node.op == "placeholder"
-    )
-    return torch.export.export(_Positional(module), examples, strict=False)
+    return module
 
 
 def _copy_instead_of_view(module: fx.GraphModule) -> None:

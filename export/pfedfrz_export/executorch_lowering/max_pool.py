@@ -15,11 +15,18 @@ from torch import Tensor
 
 from .gathering import channels_first, channels_last, constant, gather
 from .steps import positive
-from .windows import OUTSIDE, WindowGrid
+from .windows import WindowGrid, adaptive_pixels, inverse
 
-__all__ = ["max_pool2d_with_indices", "max_pool2d_with_indices_backward"]
+__all__ = [
+    "adaptive_max_pool2d",
+    "adaptive_max_pool2d_backward",
+    "max_pool2d_with_indices",
+    "max_pool2d_with_indices_backward",
+]
 
 _LOWEST = torch.finfo(torch.float32).min
+
+Table = NDArray[np.int64]
 
 
 def max_pool2d_with_indices(
@@ -31,15 +38,8 @@ def max_pool2d_with_indices(
     ceil_mode: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The maxima and where they are in the image; the latter costs nothing if it is not used."""
-    image = x if x.dim() == 4 else x.unsqueeze(0)
-    grid = _grid(image, kernel_size, stride, padding, dilation, ceil_mode)
-    table = grid.pixels()
-    taps = _taps(channels_last(image), table)
-    maximum = channels_first(_maximum(taps), grid.points)
-    indices = channels_first(_positions(taps, table), grid.points)
-    return maximum.reshape(*x.shape[:-2], *grid.points), indices.reshape(
-        *x.shape[:-2], *grid.points
-    )
+    grid = _grid(x, kernel_size, stride, padding, dilation, ceil_mode)
+    return _pooled(x, grid.pixels(), grid.points)
 
 
 def max_pool2d_with_indices_backward(
@@ -53,27 +53,52 @@ def max_pool2d_with_indices_backward(
     indices: Tensor,
 ) -> Tensor:
     """The gradient by the pool's input, of `x.shape`."""
-    image = x if x.dim() == 4 else x.unsqueeze(0)
-    grid = _grid(image, kernel_size, stride, padding, dilation, ceil_mode)
-    table = grid.pixels()
+    grid = _grid(x, kernel_size, stride, padding, dilation, ceil_mode)
+    return _unpooled(grad, x, grid.pixels())
+
+
+def adaptive_max_pool2d(x: Tensor, output_size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The maxima of windows that share the image among them, and where they are."""
+    points = tuple(int(extent) for extent in output_size)
+    return _pooled(x, adaptive_pixels(tuple(x.shape[-2:]), points), points)
+
+
+def adaptive_max_pool2d_backward(grad: Tensor, x: Tensor, indices: Tensor) -> Tensor:
+    """The gradient by the adaptive pool's input, of `x.shape`."""
+    return _unpooled(grad, x, adaptive_pixels(tuple(x.shape[-2:]), tuple(grad.shape[-2:])))
+
+
+def _pooled(x: Tensor, table: Table, points: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    taps = _taps(_image(x), table)
+    shape = *x.shape[:-2], *points
+    maximum = channels_first(_maximum(taps), points).reshape(shape)
+    return maximum, channels_first(_positions(taps, table), points).reshape(shape)
+
+
+def _unpooled(grad: Tensor, x: Tensor, table: Table) -> Tensor:
     # The same operations as in the forward, which the graph then shares.
-    taps = _taps(channels_last(image), table)
+    taps = _taps(_image(x), table)
     maximum = _maximum(taps)
-    left = channels_last(grad.reshape(*image.shape[:2], *grid.points))
+    left = _image(grad)
     taken = []
     for tap in taps[:-1]:
         passed = left * positive(maximum - tap)  # exactly the gradient or exactly zero
         taken.append(left - passed)
         left = passed
     parts = torch.cat([*taken, left], 1)
-    by_pixel = _inverse(table, image.shape[2] * image.shape[3])
+    by_pixel = inverse(table, x.shape[-2] * x.shape[-1])
     total = gather(parts, by_pixel[:, 0])
     for column in by_pixel.T[1:]:
         total = total + gather(parts, column)
-    return channels_first(total, grid.extents).reshape(x.shape)
+    return channels_first(total, tuple(x.shape[-2:])).reshape(x.shape)
 
 
-def _taps(pixels: Tensor, table: NDArray[np.int64]) -> list[Tensor]:
+def _image(x: Tensor) -> Tensor:
+    """`(samples, pixels, channels)` of an image with or without samples."""
+    return channels_last(x if x.dim() == 4 else x.unsqueeze(0))
+
+
+def _taps(pixels: Tensor, table: Table) -> list[Tensor]:
     """Per tap what the windows see, `(samples, windows, channels)`."""
     return [gather(pixels, column, _LOWEST) for column in table.T]
 
@@ -85,27 +110,15 @@ def _maximum(parts: Sequence[Tensor]) -> Tensor:
     return largest
 
 
-def _positions(taps: Sequence[Tensor], table: NDArray[np.int64]) -> Tensor:
+def _positions(taps: Sequence[Tensor], table: Table) -> Tensor:
     """`(samples, windows, channels) int64`: the pixel of the first maximum."""
     best = torch.stack(list(taps), 2).argmax(2)
     pixels = constant(table).long().unsqueeze(0).expand(best.shape[0], -1, -1)
     return pixels.gather(2, best)
 
 
-def _inverse(table: NDArray[np.int64], pixels: int) -> NDArray[np.int64]:
-    """`(pixels, most)`: where each pixel stands in the columns of the table, one after another."""
-    flat = table.T.reshape(-1)
-    places = np.argsort(flat, kind="stable")[np.count_nonzero(flat == OUTSIDE) :]
-    pixel = flat[places]
-    counts = np.bincount(pixel, minlength=pixels)
-    rank = np.arange(len(pixel)) - (np.cumsum(counts) - counts)[pixel]
-    inverse = np.full((pixels, max(1, int(counts.max()))), OUTSIDE)
-    inverse[pixel, rank] = places
-    return inverse
-
-
 def _grid(
-    image: Tensor,
+    x: Tensor,
     kernel_size: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
@@ -115,13 +128,13 @@ def _grid(
     kernel, pads, gaps = _pair(kernel_size), _pair(padding), _pair(dilation)
     steps = _pair(stride or kernel)
     points = []
-    for extent, k, s, p, d in zip(image.shape[-2:], kernel, steps, pads, gaps, strict=True):
+    for extent, k, s, p, d in zip(x.shape[-2:], kernel, steps, pads, gaps, strict=True):
         room = extent + 2 * p - d * (k - 1) - 1
         count = (room + (s - 1 if ceil_mode else 0)) // s + 1
         if ceil_mode and (count - 1) * s >= extent + p:
             count -= 1  # a window must start inside the image or its left padding
         points.append(count)
-    return WindowGrid.of(image.shape[-2:], points, kernel, steps, pads, gaps)
+    return WindowGrid.of(x.shape[-2:], points, kernel, steps, pads, gaps)
 
 
 def _pair(values: Sequence[int]) -> list[int]:

@@ -17,6 +17,8 @@ def executorch_decompositions() -> DecompositionTable:
     backward = aten.max_pool2d_with_indices_backward.default
     return {
         **standard_decompositions(),
+        aten.adaptive_max_pool2d.default: max_pool.adaptive_max_pool2d,
+        aten.adaptive_max_pool2d_backward.default: max_pool.adaptive_max_pool2d_backward,
         aten.convolution.default: convolution.convolution,
         aten.convolution_backward.default: convolution.convolution_backward,
         aten.max_pool2d_with_indices.default: max_pool.max_pool2d_with_indices,

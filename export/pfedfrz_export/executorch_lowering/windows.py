@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["OUTSIDE", "Phase", "WindowGrid", "Windows"]
+__all__ = ["OUTSIDE", "Phase", "WindowGrid", "Windows", "adaptive_pixels", "inverse"]
 
 OUTSIDE = -1
 
@@ -112,6 +112,29 @@ class WindowGrid:
             )
             for parts in itertools.product(*(axis.phases() for axis in self.axes))
         ]
+
+
+def adaptive_pixels(extents: Sequence[int], points: Sequence[int]) -> Table:
+    """`(windows, taps)`: windows that share an image, OUTSIDE behind the smaller ones."""
+    tables = []
+    for extent, count in zip(extents, points, strict=True):
+        first = np.arange(count) * extent // count
+        end = -(-(np.arange(count) + 1) * extent // count)
+        position = first[:, None] + np.arange((end - first).max())
+        tables.append(np.where(position < end[:, None], position, OUTSIDE))
+    return _flat(tables, extents)
+
+
+def inverse(table: Table, pixels: int) -> Table:
+    """`(pixels, most)`: where each pixel stands in the table's columns, one after another."""
+    flat = table.T.reshape(-1)
+    places = np.argsort(flat, kind="stable")[np.count_nonzero(flat == OUTSIDE) :]
+    pixel = flat[places]
+    counts = np.bincount(pixel, minlength=pixels)
+    rank = np.arange(len(pixel)) - (np.cumsum(counts) - counts)[pixel]
+    found = np.full((pixels, max(1, int(counts.max()))), OUTSIDE)
+    found[pixel, rank] = places
+    return found
 
 
 def _flat(tables: Sequence[Table], extents: Sequence[int]) -> Table:

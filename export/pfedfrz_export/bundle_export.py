@@ -30,8 +30,8 @@ from pfedfrz_storage import write_atomically
 from .executorch_target import ExecutorchTarget
 from .onnxruntime_target import OnnxruntimeTarget
 from .refusals import check_module, check_partition
-from .target import LoweredGraphs, Target
-from .tracing import TracedGraph, trace
+from .target import LoweredGraphs, Target, TracingTarget
+from .tracing import TracedGraph, TraceOptions, trace
 from .training_step import gradient_function, predict_function
 from .verification import verify
 
@@ -119,9 +119,11 @@ def _trace_all(
         names: gradient_function(module.train(), input_spec, names)
         for names in dict.fromkeys(trainable.values())
     }
-    rules = target.trace_rules(steps[max(steps, key=len)], batch_size)
-    traced = {names: trace(step, rules) for names, step in steps.items()}
-    predict = trace(predict_function(module.eval(), input_spec), rules)
+    table, options = target.decompositions(), TraceOptions()
+    if isinstance(target, TracingTarget):
+        options = target.trace_options(steps[max(steps, key=len)], batch_size)
+    traced = {names: trace(step, table, options) for names, step in steps.items()}
+    predict = trace(predict_function(module.eval(), input_spec), table, options)
     return {kind: traced[names] for kind, names in trainable.items()}, predict
 
 

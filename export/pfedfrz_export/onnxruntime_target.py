@@ -8,11 +8,10 @@ from pfedfrz_edge.runtimes import Runtime
 from pfedfrz_edge.runtimes.onnxruntime import OnnxRuntime
 from pfedfrz_protocol import TrainableSet
 
-from .decompositions import standard_decompositions
+from .decompositions import DecompositionTable, standard_decompositions
 from .onnx_lowering import to_onnx
 from .target import GraphFile, LoweredGraphs
-from .tracing import TracedGraph, TraceRules
-from .training_step import TensorFunction
+from .tracing import TracedGraph
 
 __all__ = ["OnnxruntimeTarget"]
 
@@ -22,9 +21,9 @@ class OnnxruntimeTarget:
 
     name = OnnxRuntime.name
 
-    def trace_rules(self, step: TensorFunction, batch_size: int) -> TraceRules:
-        """The standard table; the batch stays open."""
-        return TraceRules(standard_decompositions())
+    def decompositions(self) -> DecompositionTable:
+        """The standard table."""
+        return standard_decompositions()
 
     def lower(
         self, gradients: Mapping[TrainableSet, TracedGraph], predict: TracedGraph

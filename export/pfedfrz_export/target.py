@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pfedfrz_edge.runtimes import Runtime
 from pfedfrz_protocol import TrainableSet
 
-from .tracing import TracedGraph, TraceRules
+from .decompositions import DecompositionTable
+from .tracing import TracedGraph, TraceOptions
 from .training_step import TensorFunction
 
-__all__ = ["GraphFile", "LoweredGraphs", "Target"]
+__all__ = ["GraphFile", "LoweredGraphs", "Target", "TracingTarget"]
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,8 @@ class Target(Protocol):
     def name(self) -> str:
         """The runtime's name in a manifest."""
 
-    def trace_rules(self, step: TensorFunction, batch_size: int) -> TraceRules:
-        """How everything is traced for this runtime.
-
-        `step` is the largest of the steps; no phase has batches over `batch_size`.
-        """
+    def decompositions(self) -> DecompositionTable:
+        """How operators are rewritten while a step is traced for this runtime."""
 
     def lower(
         self, gradients: Mapping[TrainableSet, TracedGraph], predict: TracedGraph
@@ -53,3 +51,14 @@ class Target(Protocol):
 
     def runtime(self, graphs: LoweredGraphs) -> Runtime:
         """The very runtime that a device will use, over these files."""
+
+
+@runtime_checkable
+class TracingTarget(Target, Protocol):
+    """A runtime that wants its graphs traced in a way of its own."""
+
+    def trace_options(self, step: TensorFunction, batch_size: int) -> TraceOptions:
+        """How everything is traced for this runtime.
+
+        `step` is the largest of the steps; no phase has batches over `batch_size`.
+        """

@@ -23,15 +23,13 @@ from .layer_names import LayerTrail, layer_of, layers_noted
 from .simplification import simplify
 from .training_step import TensorFunction, TensorInput
 
-__all__ = ["TraceRules", "TracedGraph", "trace"]
+__all__ = ["TraceOptions", "TracedGraph", "trace"]
 
 
 @dataclass(frozen=True)
-class TraceRules:
-    """What a runtime wants of a trace."""
+class TraceOptions:
+    """What a runtime may want of a trace beside its decompositions."""
 
-    decompositions: DecompositionTable
-    """How operators are rewritten."""
     batch_size: int | None = None
     """The only batch size that the graph will take; None leaves it open."""
     pools_by_axis: bool = True
@@ -51,17 +49,21 @@ class TracedGraph:
     """The only batch size that the graph takes; None for any."""
 
 
-def trace(function: TensorFunction, rules: TraceRules) -> TracedGraph:
-    """The traced and simplified function; every batch size from 1 on fits it, or the rules' one.
+def trace(
+    function: TensorFunction,
+    decompositions: DecompositionTable,
+    options: TraceOptions = TraceOptions(),
+) -> TracedGraph:
+    """The traced and simplified function; every batch size from 1 on fits it, or the one asked for.
 
     Raises ConfigurationError, naming the layer, for what cannot be traced.
     """
     mode = FakeTensorMode(shape_env=ShapeEnv())
-    batch = rules.batch_size
+    batch = options.batch_size
     examples = [_fake(mode, entry, batch) for entry in function.inputs]
 
     def call(*tensors: Tensor) -> tuple[Tensor, ...]:
-        pools = TiledMaxPools() if rules.pools_by_axis else contextlib.nullcontext()
+        pools = TiledMaxPools() if options.pools_by_axis else contextlib.nullcontext()
         # Opened in here because make_fx closes what was opened around it.
         with pools, sdpa_kernel(SDPBackend.MATH), _without_fused_kernels():
             return function.call(*tensors)
@@ -70,7 +72,7 @@ def trace(function: TensorFunction, rules: TraceRules) -> TracedGraph:
         if batch is not None:
             # A model that only works for this batch size would not be found out by the trace.
             _run_without_values(call, function, batch + 1)
-        graph = make_fx(call, decomposition_table=rules.decompositions, tracing_mode="symbolic")(
+        graph = make_fx(call, decomposition_table=decompositions, tracing_mode="symbolic")(
             *examples
         )
     if batch is None:

@@ -12,13 +12,14 @@ from torch import nn
 
 from pfedfrz_export.executorch_lowering import executorch_decompositions
 from pfedfrz_export.executorch_lowering.lowering import prepared
-from pfedfrz_export.tracing import TraceRules, trace
+from pfedfrz_export.tracing import TraceOptions, trace
 from pfedfrz_export.training_step import gradient_function
 from pfedfrz_protocol import ConfigurationError, InputSpec
 
 CLASSES = 4
 BATCH = 3
-RULES = TraceRules(executorch_decompositions(), batch_size=BATCH, pools_by_axis=False)
+TABLE = executorch_decompositions()
+OPTIONS = TraceOptions(batch_size=BATCH, pools_by_axis=False)
 
 
 def around(layer: nn.Module, shape: tuple[int, ...]) -> nn.Module:
@@ -34,7 +35,7 @@ def around(layer: nn.Module, shape: tuple[int, ...]) -> nn.Module:
 def largest_error(module: nn.Module, shape: tuple[int, ...], x: torch.Tensor) -> float:
     """The largest difference between any two gradients, by the largest gradient."""
     names = [name for name, _ in module.named_parameters()]
-    traced = trace(gradient_function(module, InputSpec(shape, CLASSES), names), RULES)
+    traced = trace(gradient_function(module, InputSpec(shape, CLASSES), names), TABLE, OPTIONS)
     y = torch.randint(0, CLASSES, (BATCH,))
     weight = torch.tensor([1.0, 0.0, 2.5])
     losses = nn.functional.cross_entropy(module(x), y, reduction="none")
@@ -95,6 +96,10 @@ OTHERS = {
     "ELU": nn.ELU(),
     "GELU": nn.GELU(),
     "hard swish": nn.Hardswish(),
+    "hard sigmoid": nn.Hardsigmoid(),
+    "hard tanh": nn.Hardtanh(-0.3, 0.4),
+    "ReLU6": nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU6()),
+    "leaky ReLU": nn.LeakyReLU(0.2),
     "group norm": nn.GroupNorm(2, 4),
     "pool of ReLU of a convolution": nn.Sequential(
         nn.Conv2d(4, 5, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Sigmoid(), nn.Conv2d(5, 3, 2)
@@ -166,7 +171,9 @@ def test_between_convolutions_nothing_is_transposed() -> None:
     )
     module.append(nn.Linear(6 * 2 * 1, CLASSES))
     names = [name for name, _ in module.named_parameters()]
-    step = prepared(trace(gradient_function(module, InputSpec(IMAGE, CLASSES), names), RULES))
+    step = prepared(
+        trace(gradient_function(module, InputSpec(IMAGE, CLASSES), names), TABLE, OPTIONS)
+    )
     images = [
         node
         for node in step.graph.nodes
@@ -189,4 +196,4 @@ def test_a_model_that_fixes_the_batch_is_refused() -> None:
     module = Fixed()
     function = gradient_function(module, InputSpec((8,), CLASSES), ["head.weight"])
     with pytest.raises(ConfigurationError, match=f"the model.*shape '\\[{BATCH}, 8\\]'"):
-        trace(function, RULES)
+        trace(function, TABLE, OPTIONS)

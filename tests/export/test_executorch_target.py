@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
+import sys
 
+import msgspec
 import pytest
 import torch
 from executorch_bundles import BATCH, CLASSES, bundle_for, network, trained_by
 from torch import nn
 
 from pfedfrz_export import TOLERANCE, VerificationFailed, export_bundle
+from pfedfrz_export.decompositions import DecompositionTable
 from pfedfrz_export.executorch_lowering import executorch_decompositions
 from pfedfrz_export.executorch_lowering.lowering import prepared
 from pfedfrz_export.executorch_target import COLUMNS_BYTES, ExecutorchTarget
-from pfedfrz_export.tracing import TracedGraph, TraceRules, trace
-from pfedfrz_export.training_step import gradient_function, predict_function
+from pfedfrz_export.tracing import TracedGraph, TraceOptions, trace
+from pfedfrz_export.training_step import TensorFunction, gradient_function, predict_function
 from pfedfrz_export.verification import verify
 from pfedfrz_protocol import (
     Bundle,
@@ -34,11 +36,17 @@ aten = torch.ops.aten
 
 
 def traces(
-    module: nn.Module, spec: InputSpec, rules: TraceRules
+    module: nn.Module, spec: InputSpec, table: DecompositionTable
 ) -> tuple[dict[TrainableSet, TracedGraph], TracedGraph]:
     names = [name for name, _ in module.named_parameters()]
-    step = trace(gradient_function(module.train(), spec, names), rules)
-    return {TrainableSet.ALL: step}, trace(predict_function(module.eval(), spec), rules)
+    options = TraceOptions(4, pools_by_axis=False)
+    step = trace(gradient_function(module.train(), spec, names), table, options)
+    predict = trace(predict_function(module.eval(), spec), table, options)
+    return {TrainableSet.ALL: step}, predict
+
+
+def traced(function: TensorFunction) -> TracedGraph:
+    return trace(function, executorch_decompositions(), TraceOptions(4, pools_by_axis=False))
 
 
 def export(module: nn.Module, spec: InputSpec, personal: str) -> Bundle:
@@ -85,26 +93,26 @@ def test_the_batch_is_cut_into_equal_parts_that_fit_the_columns() -> None:
     target = ExecutorchTarget()
     # The largest columns are those of the second convolution's gradient: 12 x 12 pixels.
     sample_bytes = 12 * 12 * 25 * 32 * 4
-    size = target.trace_rules(step, 32).batch_size
+    size = target.trace_options(step, 32).batch_size
     assert size is not None
     assert sample_bytes * size <= COLUMNS_BYTES < sample_bytes * 16
     assert size == 11
-    assert target.trace_rules(step, 5).batch_size == 5
+    assert target.trace_options(step, 5).batch_size == 5
 
 
 def test_a_frozen_graph_has_no_backward_work_for_what_is_frozen() -> None:
     module, spec = network("cnn-small")
-    rules = ExecutorchTarget().trace_rules(gradient_function(module, spec, ["fc2.bias"]), 4)
-    forward = products(trace(predict_function(module.eval(), spec), rules))
-    head = trace(gradient_function(module.train(), spec, ["fc2.weight", "fc2.bias"]), rules)
-    names = [name for name, _ in module.named_parameters()]
-    everything = trace(gradient_function(module, spec, names), rules)
-    assert products(head) == forward + 1  # the gradient of the head's weight
+    head = ["fc2.weight", "fc2.bias"]
+    predict = traced(predict_function(module.eval(), spec))
+    personal = traced(gradient_function(module.train(), spec, head))
+    everything = traced(gradient_function(module, spec, [n for n, _ in module.named_parameters()]))
+    forward = products(predict)
+    assert products(personal) == forward + 1  # the gradient of the head's weight
     # Every weight's gradient, and the gradient by every layer's input but the first's.
     assert products(everything) == forward + 4 + 3
     gathers = [
         sum(node.target is aten.index_select.default for node in prepared(t).graph.nodes)
-        for t in (trace(predict_function(module.eval(), spec), rules), head)
+        for t in (predict, personal)
     ]
     assert gathers[0] == gathers[1]
 
@@ -125,7 +133,7 @@ def test_verification_refuses_the_pool_backward_that_the_package_brings() -> Non
     )
     spec = InputSpec((1, 12, 12), CLASSES)
     target = ExecutorchTarget()
-    lowered = target.lower(*traces(module, spec, TraceRules(stock, 4, pools_by_axis=False)))
+    lowered = target.lower(*traces(module, spec, stock))
     assert b"max_pool2d_with_indices_backward" in lowered.predict.content
     names = {TrainableSet.ALL: [name for name, _ in module.named_parameters()]}
     with pytest.raises(VerificationFailed, match="gradient of '0") as refusal:
@@ -161,11 +169,8 @@ def test_buffers_of_a_model_are_part_of_the_program() -> None:
 def test_without_the_package_the_refusal_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import sys
-
     module, spec = network("mlp")
-    rules = TraceRules(executorch_decompositions(), 4, pools_by_axis=False)
-    gradients, predict = traces(module, spec, rules)
+    gradients, predict = traces(module, spec, executorch_decompositions())
     monkeypatch.setitem(sys.modules, "executorch", None)
     monkeypatch.delitem(
         sys.modules, "pfedfrz_export.executorch_lowering.partitioning", raising=False
@@ -177,18 +182,8 @@ def test_without_the_package_the_refusal_says_what_to_install(
 def test_a_manifest_with_two_contents_of_one_file_is_refused() -> None:
     bundle = bundle_for("mlp")
     graphs = bundle.manifest.runtimes["executorch"]
-    import msgspec
-
     other = msgspec.structs.replace(graphs.predict, sha256="0" * 64)
     runtimes = {"executorch": msgspec.structs.replace(graphs, predict=other)}
     manifest = msgspec.structs.replace(bundle.manifest, runtimes=runtimes)
     with pytest.raises(ConfigurationError, match="two records of one file"):
         decode_manifest(encode_manifest(manifest))
-
-
-def test_the_targets_of_other_runtimes_keep_the_batch_open() -> None:
-    from pfedfrz_export import TARGETS
-
-    module, spec = network("mlp")
-    rules = TARGETS["onnxruntime"].trace_rules(gradient_function(module, spec, []), 32)
-    assert dataclasses.replace(rules, decompositions={}) == TraceRules({})

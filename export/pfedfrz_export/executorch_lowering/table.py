@@ -23,5 +23,9 @@ def executorch_decompositions() -> DecompositionTable:
         aten.convolution_backward.default: convolution.convolution_backward,
         aten.max_pool2d_with_indices.default: max_pool.max_pool2d_with_indices,
         backward: max_pool.max_pool2d_with_indices_backward,
+        aten.hardsigmoid_backward.default: steps.hardsigmoid_backward,
+        aten.hardswish_backward.default: steps.hardswish_backward,
+        aten.hardtanh_backward.default: steps.hardtanh_backward,
+        aten.leaky_relu_backward.default: steps.leaky_relu_backward,
         aten.threshold_backward.default: steps.threshold_backward,
     }

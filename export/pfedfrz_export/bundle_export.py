@@ -28,6 +28,7 @@ from pfedfrz_protocol import (
 from pfedfrz_storage import write_atomically
 
 from .onnxruntime_target import OnnxruntimeTarget
+from .onnxruntime_training_target import OnnxruntimeTrainingTarget
 from .refusals import check_module, check_partition
 from .target import LoweredGraphs, Target
 from .tracing import TracedGraph, trace
@@ -36,7 +37,9 @@ from .verification import verify
 
 __all__ = ["TARGETS", "export_bundle", "save_bundle"]
 
-TARGETS: dict[str, Target] = {target.name: target for target in (OnnxruntimeTarget(),)}
+TARGETS: dict[str, Target] = {
+    target.name: target for target in (OnnxruntimeTarget(), OnnxruntimeTrainingTarget())
+}
 
 
 def export_bundle(

@@ -47,7 +47,7 @@ def trace(function: TensorFunction, decompositions: DecompositionTable) -> Trace
 
     def call(*tensors: Tensor) -> tuple[Tensor, ...]:
         # Opened in here because make_fx closes what was opened around it.
-        with TiledMaxPools(), sdpa_kernel(SDPBackend.MATH), _without_fused_kernels():
+        with _pools(decompositions), sdpa_kernel(SDPBackend.MATH), _without_fused_kernels():
             return function.call(*tensors)
 
     with layers_noted(function.module) as trail, _refusing(trail):
@@ -72,6 +72,12 @@ def _fake(mode: FakeTensorMode, entry: TensorInput) -> Tensor:
     return mode.from_tensor(
         entry.example, symbolic_context=StatelessSymbolicContext(dynamic_sizes=axes)
     )
+
+
+def _pools(decompositions: DecompositionTable) -> contextlib.AbstractContextManager[object]:
+    """Pools in the form that is quickest where their backward is rewritten, else left whole."""
+    rewritten = torch.ops.aten.max_pool2d_with_indices_backward.default in decompositions
+    return TiledMaxPools() if rewritten else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

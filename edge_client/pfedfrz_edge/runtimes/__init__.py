@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from .base import Runtime, StepResult
+from .base import Runtime, RuntimeMissing, StepResult
 from .registry import RUNTIMES, RuntimeEntry, load_runtime
 
-__all__ = ["RUNTIMES", "Runtime", "RuntimeEntry", "StepResult", "load_runtime"]
+__all__ = [
+    "RUNTIMES",
+    "Runtime",
+    "RuntimeEntry",
+    "RuntimeMissing",
+    "StepResult",
+    "load_runtime",
+]

@@ -13,9 +13,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedfrz_protocol import Parameters, TrainableSet
+from pfedfrz_protocol import ConfigurationError, Parameters, TrainableSet
 
-__all__ = ["Runtime", "StepResult"]
+__all__ = ["Runtime", "RuntimeMissing", "StepResult"]
+
+
+class RuntimeMissing(ConfigurationError):
+    """What a runtime needs is not installed here, or something else is in its place."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pfedfrz_protocol import Bundle, ConfigurationError
 
-from .base import Runtime
+from .base import Runtime, RuntimeMissing
 
 __all__ = ["RUNTIMES", "RuntimeEntry", "load_runtime"]
 
@@ -27,17 +27,31 @@ def _load_onnxruntime(bundle: Bundle) -> Runtime:
     return OnnxRuntime.from_bundle(bundle)
 
 
+def _load_onnxruntime_training(bundle: Bundle) -> Runtime:
+    from .training_build import check_training_build
+
+    check_training_build()
+    from .onnxruntime_training import OnnxRuntimeTraining
+
+    return OnnxRuntimeTraining.from_bundle(bundle)
+
+
 RUNTIMES: dict[str, RuntimeEntry] = {
     entry.name: entry
-    for entry in (RuntimeEntry("onnxruntime", extra="onnxruntime", load=_load_onnxruntime),)
+    for entry in (
+        RuntimeEntry("onnxruntime", extra="onnxruntime", load=_load_onnxruntime),
+        RuntimeEntry(
+            "onnxruntime-training", extra="onnxruntime-training", load=_load_onnxruntime_training
+        ),
+    )
 }
 
 
 def load_runtime(name: str, bundle: Bundle) -> Runtime:
     """The runtime `name` over the graphs of `bundle`.
 
-    Raises ConfigurationError when there is no such runtime, when the bundle has no graphs for it
-    or when its package is not installed.
+    Raises ConfigurationError when there is no such runtime or when the bundle has no graphs for it,
+    RuntimeMissing when its package is not installed.
     """
     entry = RUNTIMES.get(name)
     if entry is None:
@@ -53,7 +67,7 @@ def load_runtime(name: str, bundle: Bundle) -> Runtime:
     try:
         return entry.load(bundle)
     except ImportError as error:
-        raise ConfigurationError(
+        raise RuntimeMissing(
             f"runtime {name} is not installed here ({error}); "
             f"run: pip install 'pfedfrz[{entry.extra}]'"
         ) from error

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from .table import DecompositionTable, standard_decompositions
+from .table import DecompositionTable, forward_decompositions, standard_decompositions
 from .tiled_max_pool import TiledMaxPools
 
-__all__ = ["DecompositionTable", "TiledMaxPools", "standard_decompositions"]
+__all__ = [
+    "DecompositionTable",
+    "TiledMaxPools",
+    "forward_decompositions",
+    "standard_decompositions",
+]

@@ -27,7 +27,10 @@ def test_the_right_training_build_is_welcome_wherever_it_comes_from(machine: str
             FoundBuild("x86_64", (3, 11), "1.31.1"),
             "plain onnxruntime 1.31.1 is installed in place of the training build",
         ),
-        (FoundBuild("x86_64", (3, 11), "1.18.0", trains=True), "its version here is 1.18.0, want 1.19.2"),
+        (
+            FoundBuild("x86_64", (3, 11), "1.18.0", trains=True),
+            "its version here is 1.18.0, want 1.19.2",
+        ),
         (FoundBuild("aarch64", (3, 11)), "exists for aarch64; use runtime onnxruntime"),
         (FoundBuild("aarch64", (3, 11), "1.31.1"), "exists for aarch64; use runtime onnxruntime"),
         (FoundBuild("x86_64", (3, 13), "1.31.1"), "Python 3.13; use Python 3.12 or older"),
@@ -49,7 +52,9 @@ def test_what_is_found_here_is_what_is_imported() -> None:
 
 @pytest.mark.skipif(HERE.trains, reason="the training build is installed here")
 def test_plain_onnxruntime_is_told_from_the_training_build() -> None:
-    with pytest.raises(RuntimeMissing, match=r"plain onnxruntime .* in place of the training build"):
+    with pytest.raises(
+        RuntimeMissing, match=r"plain onnxruntime .* in place of the training build"
+    ):
         check_training_build()
 
 

@@ -31,6 +31,7 @@ from .onnxruntime_target import OnnxruntimeTarget
 from .onnxruntime_training_target import OnnxruntimeTrainingTarget
 from .refusals import check_module, check_partition
 from .target import LoweredGraphs, Target
+from .torch_target import TorchTarget
 from .tracing import TracedGraph, trace
 from .training_step import gradient_function, predict_function
 from .verification import verify
@@ -38,7 +39,8 @@ from .verification import verify
 __all__ = ["TARGETS", "export_bundle", "save_bundle"]
 
 TARGETS: dict[str, Target] = {
-    target.name: target for target in (OnnxruntimeTarget(), OnnxruntimeTrainingTarget())
+    target.name: target
+    for target in (OnnxruntimeTarget(), OnnxruntimeTrainingTarget(), TorchTarget())
 }
 
 

@@ -66,17 +66,27 @@ class LocalTraining:
     device: str
     seed: int
     on_progress: Callable[[PhaseProgress], None] = _nothing
+    on_received: Callable[[float | None], None] = lambda _: None
+    """Called with the accuracy before any training."""
     on_phase_end: Callable[[int, Parameters], None] = lambda _phase, _personal: None
     """Called after every phase of a training round that moved the personal weights."""
     cancelled: Callable[[], bool] = field(default=lambda: False)
 
     def run(
-        self, round_number: int, purpose: Purpose, received: Parameters, personal: Parameters
+        self,
+        round_number: int,
+        purpose: Purpose,
+        received: Parameters,
+        personal: Parameters,
+        *,
+        measured: float | None = None,
     ) -> LocalUpdate:
         """Evaluate, train by the schedule, evaluate again.
 
         `received` are the round's shared weights, `personal` the device's own, float32 by name;
         neither is changed. An evaluation round trains only the schedule's evaluation phases.
+        `measured` is the accuracy before any training where the round was begun once already: then
+        `personal` has been trained in it, and is no longer what that accuracy is of.
         Raises TrainingDiverged, TrainingCancelled.
         """
         schedule = self.manifest.schedule
@@ -85,7 +95,8 @@ class LocalTraining:
         weights = {name: a.copy() for group in (received, personal) for name, a in group.items()}
         clock = _Stopwatch()
         with clock.evaluating:
-            before = self._accuracy(weights)
+            before = self._accuracy(weights) if measured is None else measured
+        self.on_received(before)
         loss: float | None = None
         with clock.training:
             for index, phase in enumerate(phases):
@@ -152,8 +163,7 @@ class LocalTraining:
         """The mean loss over the samples of one epoch."""
         train, total = self.data.train, 0.0
         for rows in epoch_batches(order, phase.batch_size):
-            if self.cancelled():
-                raise TrainingCancelled("the round was superseded")
+            self._check_cancelled()
             step = self.runtime.gradients(
                 phase.trainable,
                 weights,
@@ -174,7 +184,17 @@ class LocalTraining:
         test = self.data.test
         if test is None:
             return None
-        return personalized_accuracy(self.runtime, weights, test, self.data.label_shares)
+        return personalized_accuracy(
+            self.runtime,
+            weights,
+            test,
+            self.data.label_shares,
+            before_batch=self._check_cancelled,
+        )
+
+    def _check_cancelled(self) -> None:
+        if self.cancelled():
+            raise TrainingCancelled("the round was superseded")
 
 
 class _Span:

@@ -6,6 +6,7 @@ A file that does not verify is set aside under another name, said, and the one b
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ class StoredPersonal:
     """The round whose training produced them."""
     phase: int
     """The phase of that round, counted from 0."""
+    base: str = ""
+    """Digest of the shared weights that the round began with."""
+    received: float | None = None
+    """The accuracy with those, measured before anything of the round was trained."""
 
 
 class PersonalStore:
@@ -59,24 +64,27 @@ class PersonalStore:
             "bundle": self._bundle,
             "round": str(stored.round),
             "phase": str(stored.phase),
+            "base": stored.base,
+            **({} if stored.received is None else {"received": repr(stored.received)}),
         }
         save_tensors(path, stored.weights, {**notes, _SEAL: _seal(notes)}, mode=0o600)
         for old in files[_KEEP - 1 :]:
-            old.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the next save tries again
+                old.unlink(missing_ok=True)
 
     def load(self) -> StoredPersonal | None:
         """The newest weights that verify; None when there are none yet.
 
         Raises ConfigurationError when they belong to another bundle, and OperationError when
-        there are files but not one of them verifies: starting anew would hide a loss.
+        a file cannot be read, which leaves it in its place, or when there are files but not one
+        of them verifies: starting anew would hide a loss.
         """
         files = self._files()
         for path in files:
             try:
                 weights, notes = _load_sealed(path)
             except DamagedFile as error:
-                aside = path.with_suffix(".damaged")
-                path.replace(aside)
+                aside = _set_aside(path)
                 log.error("%s; kept as %s, using the version before it", error, aside.name)
                 continue
             if notes.get("bundle") != self._bundle:
@@ -84,13 +92,31 @@ class PersonalStore:
                     f"{self._directory} holds personal weights of another bundle; "
                     "choose another state_dir or bring back that bundle"
                 )
-            return StoredPersonal(weights, int(notes["round"]), int(notes["phase"]))
+            received = notes.get("received")
+            return StoredPersonal(
+                weights,
+                int(notes["round"]),
+                int(notes["phase"]),
+                notes.get("base", ""),
+                None if received is None else float(received),
+            )
         if any(self._directory.glob("personal-*.damaged")):
             raise OperationError(
                 f"no personal weights in {self._directory} can be read; "
                 "restore them from a backup, or empty the directory to begin anew"
             )
         return None
+
+
+def _set_aside(path: Path) -> Path:
+    aside = path.with_suffix(".damaged")
+    try:
+        path.replace(aside)
+    except OSError as error:
+        raise OperationError(
+            f"{path} is damaged and cannot be renamed: {error.strerror}"
+        ) from error
+    return aside
 
 
 def _seal(notes: Mapping[str, str]) -> str:

@@ -52,6 +52,7 @@ from .messages import (
 from .methods import METHODS, Hyperparameters, Method, find_method
 from .partition import Group, Partition, TensorSpec, partition_by_patterns, uniform_partition
 from .schedule import Phase, Schedule, TrainableSet
+from .state_machine import IllegalTransition, next_state
 from .tensors import (
     Encoding,
     EncodingOverflow,
@@ -86,6 +87,7 @@ __all__ = [
     "Group",
     "Heartbeat",
     "Hyperparameters",
+    "IllegalTransition",
     "InputSpec",
     "LocalReport",
     "Manifest",
@@ -127,6 +129,7 @@ __all__ = [
     "encode_manifest",
     "encode_message",
     "find_method",
+    "next_state",
     "partition_by_patterns",
     "read_bundle",
     "sha256_hex",

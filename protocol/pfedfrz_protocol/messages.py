@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from .errors import ProtocolError, RejectReason
+from .one_line import one_line
 from .schedule import TrainableSet
 
 __all__ = [
@@ -42,12 +43,15 @@ __all__ = [
 ]
 
 MAX_MESSAGE_BYTES = 4 << 20
+MAX_TEXT = 500
 
 Count = Annotated[int, Meta(ge=0, le=1 << 48)]
 Number = Annotated[int, Meta(ge=0, le=999_999_999)]
-Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Text = Annotated[str, Meta(max_length=500)]
+# \Z and not $, which a newline may follow.
+Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")]
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+"""For people. Structs that have one bring it into the form of `one_line`, whoever wrote it."""
 Share = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
@@ -205,6 +209,9 @@ class RoundFailed(_Tagged, frozen=True, tag="failed"):
     boot_id: Name
     detail: Text
 
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))
+
 
 DeviceEvent = PhaseProgress | UpdateReady | Evaluated | RoundFailed
 """`device/{id}/event`."""
@@ -231,6 +238,9 @@ class Rejected(_Tagged, frozen=True, tag="rejected"):
     epoch: Number
     reason: RejectReason
     detail: Text
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))
 
 
 Command = Grant | Accepted | Rejected

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pfedfrz_edge.batches import epoch_batches, epoch_order
@@ -14,6 +14,7 @@ def order(**changes: int | str) -> list[int]:
     return list(epoch_order(**values))  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 2**63),
     st.text(max_size=20),
@@ -59,6 +60,7 @@ def test_the_order_is_the_same_on_every_machine() -> None:
     assert order(samples=10) == [5, 0, 6, 4, 3, 1, 8, 9, 2, 7]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(1, 64))
 def test_every_sample_is_in_exactly_one_batch(samples: int, batch_size: int) -> None:
     made = epoch_order(0, "d", 1, "0", 0, samples)

@@ -132,7 +132,9 @@ def test_a_truncated_archive_is_refused_wherever_it_ends(tmp_path: Path, compres
         message(path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None
+)
 @given(st.booleans(), st.integers(0, 10**6), st.integers(1, 255))
 def test_a_damaged_archive_gives_what_was_saved_or_one_line(
     tmp_path: Path, compressed: bool, position: int, flip: int

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pfedfrz_edge.optimizer import Sgd, clip_by_global_norm
@@ -118,6 +118,7 @@ def test_momentum_dies_with_the_phase() -> None:
         np.testing.assert_array_equal(weights[name], before[name])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(-6, 6), st.floats(-6, 6))
 def test_the_clip_is_torchs(seed: int, scale: float, bound: float) -> None:
     gradients = draw(seed, 10.0**scale)

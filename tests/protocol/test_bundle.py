@@ -63,6 +63,14 @@ def test_the_manifest_knows_its_groups() -> None:
     assert manifest.partition.personal == ("front.weight", "front.bias")
 
 
+def encrypted() -> bytes:
+    """The tiny bundle, its first member marked as encrypted in both of its headers."""
+    data = bytearray(archive(make_bundle()))
+    data[6] |= 1
+    data[data.find(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
 def drop(name: str) -> Callable[[dict[str, bytes]], None]:
     return lambda members: members.pop(name) and None  # type: ignore[func-returns-value]
 
@@ -77,6 +85,7 @@ def put(name: str, content: bytes) -> Callable[[dict[str, bytes]], None]:
         (b"", "not a pfedfrz bundle"),
         (b"hello, this is not a zip", "not a pfedfrz bundle"),
         (archive(make_bundle())[:-40], "not a pfedfrz bundle"),
+        (encrypted(), "not a pfedfrz bundle"),
         (repacked(drop("manifest.json")), "'manifest.json' is missing"),
         (repacked(put("manifest.json", b"{}")), "manifest.json cannot be read"),
         (repacked(put("manifest.json", b"[" * 100_000)), "manifest.json cannot be read"),

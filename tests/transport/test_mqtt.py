@@ -249,6 +249,32 @@ def test_waiting_for_a_link_that_is_closed_meanwhile_ends() -> None:
         link.wait_until_up(10.0)
 
 
+def test_waiting_ends_soon_after_it_was_cancelled() -> None:
+    is_cancelled = threading.Event()
+    threading.Timer(0.2, is_cancelled.set).start()
+    with opened(BrokerAddress("127.0.0.1", 1), "device") as device:
+        device.start()
+        began = time.monotonic()
+        assert device.wait_until_up(60.0, cancelled=is_cancelled.is_set) is False
+        assert time.monotonic() - began < 10
+
+
+def test_closing_does_not_wait_for_a_connect_that_nobody_answers() -> None:
+    with socket.socket() as server, ExitStack() as fillers:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):  # the queue is full: the next connect hangs, as at a host that is off
+            filler = fillers.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(server.getsockname())
+        link = MqttLink(BrokerAddress("127.0.0.1", server.getsockname()[1]), "device")
+        link.start()
+        time.sleep(0.3)
+        began = time.monotonic()
+        link.close(timeout_s=8.0)
+        assert time.monotonic() - began < 4
+
+
 @contextmanager
 def listening(answer: Callable[[socket.socket], None]) -> Iterator[BrokerAddress]:
     """A server that is no broker; it treats every connection with `answer`."""

@@ -18,6 +18,7 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -95,24 +96,30 @@ class MqttLink(BaseLink):
             )
             self._thread.start()
 
-    def wait_until_up(self, timeout_s: float) -> None:
+    def wait_until_up(
+        self, timeout_s: float, *, cancelled: Callable[[], bool] = lambda: False
+    ) -> bool:
         with self._changed:
-            self._changed.wait_for(
+            waited = self._wait_for(
                 lambda: (
                     self._is_up
                     or self._is_closed
                     or (self._fault is not None and self._fault.is_permanent)
                 ),
                 timeout_s,
+                cancelled,
             )
             self._refuse_when_closed()
-            if not self._is_up:
+            if waited and not self._is_up:
                 fault = self._fault or ConnectFault(f"no answer within {timeout_s:g} s")
                 raise BrokerUnreachable(str(self._address), fault.happened, fault.remedy)
+            return self._is_up
 
     def close(self, *, timeout_s: float = 5.0, fire_will: bool = False) -> bool:
-        deadline = time.monotonic() + timeout_s
         with self._changed:
+            # Where nothing is to be flushed there is no goodbye to wait for either.
+            patience_s = timeout_s if self._is_up else 0.0
+            deadline = time.monotonic() + patience_s
             is_drained = self._flush_and_close(timeout_s, fire_will)
             self._goodbye = self._goodbye or _Goodbye(fire_will and not is_drained)
             self._changed.notify_all()

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -324,3 +327,33 @@ def test_a_bundle_without_graphs_for_torch_is_refused(bundle: Bundle) -> None:
     bare = Bundle(msgspec.structs.replace(bundle.manifest, runtimes={}), bundle.files)
     with pytest.raises(ConfigurationError, match="has no graphs for runtime torch"):
         load_runtime("torch", bare)
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from tiny_bundle import make_bundle
+import msgspec
+from pfedfrz_edge.runtimes import RuntimeMissing, load_runtime
+from pfedfrz_protocol import Bundle
+bundle = make_bundle()
+(graphs,) = bundle.manifest.runtimes.values()
+manifest = msgspec.structs.replace(bundle.manifest, runtimes={"torch": graphs})
+try:
+    load_runtime("torch", Bundle(manifest, bundle.files))
+except RuntimeMissing as error:
+    print(error)
+"""
+
+
+def test_a_board_without_torch_is_told_how_to_have_it() -> None:
+    support = Path(__file__).parents[1] / "support"
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(support), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "runtime torch is not installed here" in done.stdout
+    assert "pip install 'pfedfrz[torch]'" in done.stdout

@@ -81,7 +81,7 @@ class Layers(nn.Module):
 
 
 class TiedPool(nn.Module):
-    """A pool of whole numbers, many of them equal; the gradient by `front` says which was taken."""
+    """A pool of few different numbers; the gradient by `front` says which of equals was taken."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class TiedPool(nn.Module):
         self.head = nn.Linear(72, 5)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = functional.max_pool2d(torch.round(x) + self.front, 2)
+        pooled = functional.max_pool2d(x + self.front, 2)
         logits: Tensor = self.head(pooled.flatten(1))
         return logits
 
@@ -131,14 +131,14 @@ def trained_names(name: str, kind: TrainableSet) -> list[str]:
 
 
 def draw(name: str, size: int, padding: int, seed: int) -> Batch:
-    """Data and weights in coarse steps, so that rounding does not decide what a pool takes."""
+    """Data and weights in coarse steps: what a pool takes is decided by ties, not by rounding."""
     module, spec, _ = model(name)
     generator = torch.Generator().manual_seed(seed)
     weight = torch.rand(size, generator=generator) + 0.5
     weight[size - padding :] = 0
     return Batch(
         {n: torch.round(p.detach() * 64) / 64 for n, p in module.named_parameters()},
-        torch.round(torch.randn(size, *spec.shape, generator=generator) * 4) / 4,
+        torch.round(torch.randn(size, *spec.shape, generator=generator) * 2) / 2,
         torch.randint(0, spec.classes, (size,), generator=generator),
         weight,
     )
@@ -218,9 +218,7 @@ def train_on_device(name: str, runtime: str, batches: list[Batch]) -> Parameters
         optimizer = Sgd(phase_of(kind), {})
         for place in places:
             data = batches[place]
-            step = run.gradients(
-                kind, weights, data.x.numpy(), data.y.numpy(), data.weight.numpy()
-            )
+            step = run.gradients(kind, weights, data.x.numpy(), data.y.numpy(), data.weight.numpy())
             optimizer.step(weights, step.gradients)
         assert all(weights[n].tobytes() == bits for n, bits in frozen.items())
     return weights

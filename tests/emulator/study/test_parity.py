@@ -60,6 +60,10 @@ CASES = {
         SMALL, attack="gradient-negation", attackers=1
     ),
     "an attack on data": msgspec.structs.replace(SMALL, attack="label-flip", attackers=1),
+    "a copy of the shared weights": msgspec.structs.replace(
+        SMALL, method="ditto", training=Hyperparameters(epochs=2, proximal=0.3)
+    ),
+    "turned images": msgspec.structs.replace(SMALL, split="rotation", test_per_class=8),
 }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from pfedfrz_protocol import ConfigurationError
 
 from ..experiment import Experiment
+from .backdoor_success import backdoor_success
 from .cell import Cell
 from .forms import Form
 from .rounds import CellOutcome
@@ -53,6 +54,8 @@ class CellRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     samples: int
     """Training samples of a device, on average."""
     wall_s: float
+    backdoor_success: float | None = None
+    """See backdoor_success; None where the attack is another one."""
 
     @property
     def last(self) -> MeasuredRound:
@@ -76,6 +79,7 @@ def make_record(
         for row in outcome.measurements
     )
     last = outcome.measurements[-1]
+    success = backdoor_success(cell, outcome)
     return CellRecord(
         request.digest,
         request.variant,
@@ -88,6 +92,7 @@ def make_record(
         outcome.rejected,
         round(sum(map(len, cell.rows)) / len(cell.rows)),
         round(wall_s, 3),
+        None if success is None else round(success, 6),
     )
 
 

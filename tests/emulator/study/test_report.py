@@ -220,3 +220,21 @@ def test_runs_that_diverged_are_named(tmp_path: Path) -> None:
     files = write_study_report(results_of(small_study(), record), tmp_path)
     line = "- FedSim at alpha = 0.5, 40 % attackers: 30 uploads, in 1 of 3 seeds"
     assert line in files.markdown.read_text().splitlines()
+
+
+def test_what_a_backdoor_reaches_has_a_table(tmp_path: Path) -> None:
+    def record(cell: CellRequest) -> CellRecord:
+        planted = {"pFedFrz": 0.2, "FedSim": 0.9, "FedSim, two epochs": 0.8}[cell.variant]
+        rate = planted + 0.01 * cell.experiment.seed if cell.experiment.attackers else 0.05
+        return msgspec.structs.replace(linear(cell), backdoor_success=rate)
+
+    files = write_study_report(results_of(small_study(), record), tmp_path)
+    lines = files.markdown.read_text().splitlines()
+    table = lines[lines.index("## What the backdoor reaches") :]
+    assert "| pFedFrz | 5.0 ± 0.0 | 21.0 ± 2.5 |" in table
+    assert "| FedSim | 5.0 ± 0.0 | 91.0 ± 2.5 |" in table
+    (cells,) = (path for path in files.markdown.parent.iterdir() if path.name == "cells.csv")
+    row = next(csv.DictReader(io.StringIO(cells.read_text())))
+    assert row["backdoor_success"] == "0.05"
+    without = write_study_report(results_of(small_study()), tmp_path)
+    assert "backdoor" not in without.markdown.read_text()

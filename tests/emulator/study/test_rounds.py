@@ -27,7 +27,7 @@ class Recorder:
     workers: int = 1
 
     def train(self, tasks: Sequence[CohortTask]) -> list[CohortResult]:
-        results = self.executor.train(tasks)
+        results: list[CohortResult] = self.executor.train(tasks)
         if self.trained is None:
             self.trained = np.concatenate([result.shared for result in results])
         return results
@@ -36,7 +36,9 @@ class Recorder:
         self.executor.close()
 
 
-def first_round(attack: str, attackers: int, tmp_path: Path) -> tuple[Cell, Recorder, NDArray]:
+def first_round(
+    attack: str, attackers: int, tmp_path: Path
+) -> tuple[Cell, Recorder, NDArray[np.float32]]:
     """The cell, what its devices trained, and the model that came of one round."""
     experiment = Experiment(
         method="fedavg",

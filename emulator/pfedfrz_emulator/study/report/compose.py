@@ -15,6 +15,7 @@ from .settings import data_sources, setting_lines
 from .statistics import Verdict
 from .tables import (
     accuracy_table,
+    backdoor_table,
     claim_table,
     cost_table,
     level_name,
@@ -66,6 +67,9 @@ def compose(results: StudyResults) -> Outline:
     costs = _costs(results)
     if costs:
         add(Section("What the attack costs", costs))
+    backdoors = _backdoors(results)
+    if backdoors:
+        add(Section("What the backdoor reaches", backdoors))
     diverged = list(_diverged(results))
     if diverged:
         add(Section("Runs that diverged", diverged))
@@ -159,6 +163,18 @@ def _costs(results: StudyResults) -> list[Part]:
         "Accuracy without attackers, with the most of them, and the loss between, after as many "
         "rounds as pFedFrz runs. The last column is how much more a variant loses than pFedFrz, "
         "with the verdict on the claim that pFedFrz loses less."
+    )
+    return [Paragraph(text), *tables]
+
+
+def _backdoors(results: StudyResults) -> list[Part]:
+    tables = [t for panel in results.panels if (t := backdoor_table(results, panel)) is not None]
+    if not tables:
+        return []
+    text = (
+        "The share of triggered test samples that the benign devices' models take for the "
+        "attackers' label, in percent: with the last shared weights and each device's own, before "
+        "further training. Without attackers it is the rate of honest mistakes."
     )
     return [Paragraph(text), *tables]
 

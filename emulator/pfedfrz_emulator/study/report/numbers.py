@@ -25,6 +25,7 @@ def encode_cells(results: StudyResults) -> bytes:
     columns = (
         *("variant", "group", "seed", *_CELL, "partition", "epochs", "passes", "work_per_round"),
         *("received", "local", "received_worst", "local_worst", "uploaded_bytes", "rejected"),
+        "backdoor_success",
     )
     return _encode(columns, map(_cell_row, results.cells))
 
@@ -63,6 +64,7 @@ def _cell_row(cell: MeasuredCell) -> Sequence[object]:
         *(cell.partition, experiment.training.epochs, cell.passes, cell.work_per_round),
         *(last.received, last.local, last.received_worst, last.local_worst),
         *(cell.sent_bytes[-1], record.rejected),
+        record.backdoor_success,
     )
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ...report.records import Moment
 from .attack_costs import attack_costs
 from .comparisons import Basis, Comparison
-from .measured import StudyResults
+from .measured import MeasuredCell, StudyResults
 from .outline import Cell, Table, accuracy_cell, difference_cell, signed_points
 from .statistics import Verdict, interval_of
 
 __all__ = [
     "accuracy_table",
+    "backdoor_table",
     "claim_table",
     "cost_table",
     "level_name",
@@ -126,22 +127,38 @@ def cost_table(results: StudyResults, panel: str, partition: str) -> Table | Non
 
 def accuracy_table(results: StudyResults, panel: str, moment: Moment) -> Table:
     """The accuracy of every variant at every number of attackers, read at the round of pFedFrz."""
+
+    def accuracy(cell: MeasuredCell) -> float:
+        subject = results.subject_for(panel, cell.partition)
+        return cell.at_round(moment, (subject or cell).rounds[-1])
+
+    return _by_attackers(results, panel, accuracy, f"{panel or 'all'}: {moment.value}")
+
+
+def backdoor_table(results: StudyResults, panel: str) -> Table | None:
+    """How often a trigger succeeds with every variant; None where nobody plants one."""
+    measured = any(c.record.backdoor_success is not None for c in results.select(panel))
+    if not measured:
+        return None
+    return _by_attackers(results, panel, lambda cell: cell.record.backdoor_success, panel or "all")
+
+
+def _by_attackers(
+    results: StudyResults, panel: str, value: Callable[[MeasuredCell], float | None], title: str
+) -> Table:
+    """A share for every variant at every number of attackers, the mean over seeds."""
     levels = results.levels(panel)
     rows = []
     for label in results.study.variants:
-        own = results.select(panel, label=label)
-        if not own:
+        if not results.select(panel, label=label):
             continue
-        subject = results.subject_for(panel, own[0].partition)
         row = [Cell(label)]
         for attackers in levels:
-            cells = results.select(panel, attackers, label)
-            end = (subject or own[0]).rounds[-1]
-            interval = interval_of(cell.at_round(moment, end) for cell in cells)
+            interval = interval_of(map(value, results.select(panel, attackers, label)))
             row.append(accuracy_cell(interval) if interval else Cell("\N{EN DASH}"))
         rows.append(tuple(row))
     names = tuple(level_name(results, panel, level) for level in levels)
-    return Table(("variant", *names), tuple(rows), f"{panel or 'all'}: {moment.value}")
+    return Table(("variant", *names), tuple(rows), title)
 
 
 def work_table(results: StudyResults) -> Table:

@@ -30,6 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pfedfrz_coordinator.cores import available_cores
+
 FLOWER = "flwr[simulation]==1.41.0"
 CLIENTS, BATCH, RATE = 100, 32, 0.01
 TOLERANCE = 1e-4
@@ -64,7 +66,7 @@ def main() -> int:
         run_peer(options.peer, options.rounds)
         return 0
     python = install_flower(options.environment)
-    print(f"{FLOWER}; {CLIENTS} clients, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(f"{FLOWER}; {CLIENTS} clients, {available_cores()} cores, load {os.getloadavg()[0]:.1f}")
     head = ("samples", "rounds", "engine", "flower", "loop", "aim", "engine", "flower", "cold")
     print(("{:>8} {:>7}" + " {:>9}" * 2 + " {:>6} {:>4}" + " {:>9}" * 2 + " {:>6}").format(*head))
     for samples in options.samples or CASES:

@@ -27,6 +27,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pfedfrz_coordinator.cores import available_cores
+
 SIZES = ((20, 54_000), (100, 1_000_000), (1000, 100_000))
 REPEATS = {20: 5}
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -209,6 +211,7 @@ def run_one(kind: str, rule: str, folder: str, clients: str) -> dict[str, float]
     from pfedfrz_coordinator.aggregation import aggregate, find_rule
     from pfedfrz_coordinator.update_store import StoredUpdates
 
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # ours would take a thread for each
     count = int(clients)
     paths = tuple(sorted(Path(folder).glob("*.float32")))
     parameters = paths[0].stat().st_size // 4
@@ -243,7 +246,7 @@ def machine() -> dict[str, str]:
     model = next((line.split(":")[1].strip() for line in cpus if line.startswith("model name")), "")
     return {
         "cpu": model or platform.machine(),
-        "cores": str(os.cpu_count()),
+        "cores": str(available_cores()),
         "python": platform.python_version(),
         "numpy": np.__version__,
     }

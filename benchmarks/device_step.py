@@ -40,6 +40,7 @@ from benchmarks.device_steps.cases import (
 )
 from benchmarks.device_steps.footprint import Installed, installed, peak_of_training
 from benchmarks.device_steps.table import print_installed, print_phases, print_steps
+from pfedfrz_coordinator.cores import available_cores
 from pfedfrz_edge.runtimes import RUNTIMES
 from pfedfrz_edge.runtimes.executorch_program import BINDING_VARIABLE
 from pfedfrz_protocol import PfedfrzError
@@ -195,7 +196,7 @@ def machine() -> dict[str, str]:
     model = next((line.split(":")[1].strip() for line in cpus if line.startswith("model name")), "")
     return {
         "cpu": model or platform.machine(),
-        "cores": str(os.cpu_count()),
+        "cores": str(available_cores()),
         "python": platform.python_version(),
         "torch": version("torch"),
         "numpy": version("numpy"),

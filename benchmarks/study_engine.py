@@ -40,12 +40,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from pfedfrz_coordinator.cores import available_cores
 from pfedfrz_edge.batches import epoch_order
 from pfedfrz_emulator.experiment import Experiment
 from pfedfrz_emulator.study.cell import Cell, open_cell
 from pfedfrz_emulator.study.cohort import StudyFolders
 from pfedfrz_emulator.study.forms import Form, step_times
-from pfedfrz_emulator.study.local_executor import LocalExecutor, available_cores
+from pfedfrz_emulator.study.local_executor import LocalExecutor
 from pfedfrz_emulator.study.rounds import run_cell
 from pfedfrz_protocol import Encoding, Hyperparameters
 

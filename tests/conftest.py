@@ -1,13 +1,21 @@
-"""With PFEDFRZ_FORBID_SKIP=1, as in CI, a skip is a failure; one marker asks for another build."""
+"""What holds for all tests: interrupts work, and in CI a skip is a failure."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
 
 from pfedfrz_edge.runtimes.training_build import FoundBuild
+
+
+def pytest_configure() -> None:
+    # A shell starts what it puts into the background with interrupts ignored, and every process
+    # of the tests would inherit that: Ctrl-C is something that they test.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -13,18 +13,22 @@ of the clients cannot push away. Squares of float32 are far inside the range of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cores import available_cores
 from .ordering import middle
 from .rows import MixedRows, UpdateRows
 
 __all__ = ["BLOCK_BYTES", "RoundUpdates"]
 
 BLOCK_BYTES = 16 << 20
+_NUMBERS_WORTH_A_THREAD = 1 << 20
+"""With fewer a thread takes longer to start than it saves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +54,20 @@ class RoundUpdates:
 
     def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """All columns once: where they are, and the block `(clients, columns)`."""
-        width = max(1, self.block_bytes // (4 * self._clients_read))
-        for start in range(0, self.rows.parameters, width):
-            stop = min(start + width, self.rows.parameters)
-            yield slice(start, stop), self.rows.block(start, stop)
+        for columns in self._columns():
+            yield columns, self.rows.block(columns.start, columns.stop)
+
+    def _columns(self, at_once: int = 1) -> list[slice]:
+        """Where the blocks are, of which `at_once` together have `block_bytes` at most."""
+        parameters = self.rows.parameters
+        width = max(1, self.block_bytes // (4 * self._clients_read * at_once))
+        if at_once > 1:
+            # As much for one thread as for the other.
+            turns = -(-parameters // (width * at_once))
+            width = -(-parameters // (turns * at_once))
+        return [
+            slice(start, min(start + width, parameters)) for start in range(0, parameters, width)
+        ]
 
     @property
     def _clients_read(self) -> int:
@@ -65,11 +79,24 @@ class RoundUpdates:
     ) -> NDArray[np.float32]:
         """`combine` of every block, `(parameters,)` float32.
 
-        It makes `(columns,)` float64 of `(clients, columns)`, each column by itself.
+        It makes `(columns,)` float64 of `(clients, columns)`, each column by itself; several
+        threads call it at once, as numpy lets others compute while it does.
         """
         result = np.empty(self.rows.parameters, np.float32)
-        for columns, block in self.blocks():
-            result[columns] = combine(block)
+
+        def make(columns: slice) -> None:
+            result[columns] = combine(self.rows.block(columns.start, columns.stop))
+
+        numbers = self._clients_read * self.rows.parameters
+        threads = max(1, min(available_cores(), numbers // _NUMBERS_WORTH_A_THREAD))
+        columns = self._columns(threads)
+        if threads == 1:
+            for each in columns:
+                make(each)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                for _ in pool.map(make, columns):
+                    pass  # raises what went wrong
         return result
 
     def weighted_sum(self, shares: NDArray[np.float64]) -> NDArray[np.float32]:

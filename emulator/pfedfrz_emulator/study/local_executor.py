@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -14,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pfedfrz_coordinator.cores import available_cores
 from pfedfrz_protocol import OperationError
 
 from .cohort import CohortResult, CohortRows, CohortTask, StudyFolders, train_cohort
@@ -21,17 +21,9 @@ from .shared_rows import MemoryPool, are_rows_shareable, open_rows
 from .worker_lifetime import live_for_parent
 from .worker_process import settle_worker
 
-__all__ = ["LocalExecutor", "available_cores"]
+__all__ = ["LocalExecutor"]
 
 _ATTEMPTS = 3
-
-
-def available_cores() -> int:
-    """The cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,10 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
+from pfedfrz_coordinator.cores import available_cores
 from pfedfrz_protocol import ConfigurationError, OperationError
 
 from .cohort import CohortResult, CohortTask, StudyFolders, train_cohort
-from .local_executor import available_cores
 from .worker_process import settle_worker
 
 __all__ = ["RayExecutor"]

@@ -36,7 +36,7 @@ from .executor import Executor
 from .forms import CLIENTS_STACKED, Form
 from .shared_rows import adjoining
 
-__all__ = ["CellOutcome", "RoundMeasurement", "run_cell"]
+__all__ = ["CellOutcome", "RoundMeasurement", "are_finite", "cut_into_cohorts", "run_cell"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ def run_cell(
             awaited = _Measured(number, _by_device(cell, places, found.local), sent)
         personal[list(places)] = found.personal
         uploads = _uploads(cell, attackers, number, places, shared, found.shared)
-        finite = np.isfinite(uploads).all(axis=1)
+        finite = are_finite(uploads)
         rejected += int((~finite).sum())
         if cell.layouts[Group.SHARED].size and finite.any():
             samples = [len(cell.rows[place]) for place in np.asarray(places)[finite]]
@@ -189,7 +189,7 @@ def _train(
             asked.measure_received,
             asked.measure_local,
         )
-        for places in _cohorts(asked.places, cohorts or executor.workers)
+        for places in cut_into_cohorts(asked.places, cohorts or executor.workers)
     ]
     return _joined(executor.train(tasks))
 
@@ -215,9 +215,12 @@ def _joined(results: list[CohortResult]) -> CohortResult:
     return CohortResult(**whole)
 
 
-def _cohorts(places: Sequence[int], least: int) -> list[tuple[int, ...]]:
-    """The places in `least` parts of one size, or in more: none is larger than one stack."""
-    count = max(least, -(-len(places) // CLIENTS_STACKED))
+def cut_into_cohorts(places: Sequence[int], least: int) -> list[tuple[int, ...]]:
+    """The places in `least` parts of one size, or a multiple of it: none is more than a stack.
+
+    A multiple, as `least` workers that share one part more would wait for the one that has it.
+    """
+    count = least * -(-len(places) // (least * CLIENTS_STACKED))
     parts = np.array_split(np.asarray(places), min(count, len(places)))
     return [tuple(int(place) for place in part) for part in parts]
 
@@ -267,6 +270,16 @@ def _wire_bytes(
         return len(SharedCodec(specs).encode(new, label, cell.experiment.encoding, base))
     except EncodingOverflow:
         return len(SharedCodec(specs).encode(new, label))
+
+
+def are_finite(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which rows `(rows, columns)` hold nothing but finite numbers, `(rows,)`."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(rows.sum(axis=1))
+    # A sum is quicker than a look at each number, and only an overflow can make it wrong.
+    for row in np.flatnonzero(~finite):
+        finite[row] = np.isfinite(rows[row]).all()
+    return np.asarray(finite)
 
 
 def _by_device(

@@ -13,8 +13,8 @@ from study_executors import SerialExecutor
 from pfedfrz_emulator.experiment import Experiment
 from pfedfrz_emulator.study.cell import Cell, open_cell
 from pfedfrz_emulator.study.cohort import CohortResult, CohortTask, StudyFolders
-from pfedfrz_emulator.study.forms import Form
-from pfedfrz_emulator.study.rounds import run_cell
+from pfedfrz_emulator.study.forms import CLIENTS_STACKED, Form
+from pfedfrz_emulator.study.rounds import are_finite, cut_into_cohorts, run_cell
 from pfedfrz_protocol import Encoding, Group, Hyperparameters
 
 
@@ -81,3 +81,25 @@ def test_an_upload_that_is_not_finite_is_left_out_of_the_round(tmp_path: Path) -
     benign = recorder.trained[list(cell.benign)].astype(np.float64)
     np.testing.assert_allclose(shared, benign.mean(0), rtol=0, atol=1e-6)
     assert np.abs(shared - cell.initial[Group.SHARED]).max() > 1e-3
+
+
+def test_every_worker_gets_as_many_cohorts_as_the_others() -> None:
+    """100 clients on two workers are six cohorts: with five one worker would wait."""
+    for clients in (1, 2, 3, 39, 40, 41, 100, 1000):
+        for workers in (1, 2, 3, 8):
+            cohorts = cut_into_cohorts(range(clients), workers)
+            assert [place for cohort in cohorts for place in cohort] == list(range(clients))
+            sizes = [len(cohort) for cohort in cohorts]
+            assert max(sizes) <= CLIENTS_STACKED
+            assert max(sizes) - min(sizes) <= 1
+            assert len(cohorts) == clients or len(cohorts) % workers == 0
+    assert len(cut_into_cohorts(range(100), 2)) == 6
+
+
+def test_rows_that_are_not_finite_are_told_from_rows_whose_sum_is_not() -> None:
+    rows = np.ones((6, 1000), np.float32)
+    rows[1, 17] = np.nan
+    rows[2, :2] = np.inf, -np.inf
+    rows[3] = np.finfo(np.float32).max
+    rows[5, 999] = -np.inf
+    assert are_finite(rows).tolist() == [True, False, False, True, True, False]

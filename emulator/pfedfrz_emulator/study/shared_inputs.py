@@ -38,14 +38,21 @@ def map_dataset(
     the dataset cannot be had.
     """
     dataset = load_dataset(name, input_shape=input_shape, cache_dir=cache_dir)
-    key = hashlib.sha256(f"{dataset.name}/{dataset.sample_shape}/{dataset.normalisation}".encode())
     arrays = []
     for part, samples in (("train", dataset.train_x), ("test", dataset.test_x)):
-        path = folder / f"{dataset.name.replace('/', '_')}-{part}-{key.hexdigest()[:12]}.npy"
+        path = folder / f"{dataset.name.replace('/', '_')}-{part}-{_key(dataset, samples)}.npy"
         if not path.exists():
             _write(path, dataset, samples)
         arrays.append(np.load(path, mmap_mode="r"))
     return MappedDataset(dataset, *arrays)
+
+
+def _key(dataset: Dataset, samples: NDArray[np.generic]) -> str:
+    """What the inputs follow from: a file of one's own may have changed under the same name."""
+    form = f"{dataset.sample_shape}/{dataset.normalisation}/{samples.dtype.str}/{samples.shape}"
+    digest = hashlib.sha256(form.encode())
+    digest.update(np.ascontiguousarray(samples).data)
+    return digest.hexdigest()[:12]
 
 
 def _write(path: Path, dataset: Dataset, samples: NDArray[np.generic]) -> None:

@@ -79,7 +79,8 @@ def read_bundle(data: bytes, source: str) -> Bundle:
     except (zipfile.BadZipFile, RuntimeError, ValueError, OSError, EOFError) as error:
         # RuntimeError: what is encrypted, and what this Python's zipfile has not implemented.
         raise BundleError(
-            f"{source}: not a pfedfrz bundle ({error}); make one with `pfedfrz export`"
+            f"{source}: not a pfedfrz bundle ({error}); copy it again, or make one with "
+            "`pfedfrz export`"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -14,7 +15,8 @@ from .round_updates import RoundUpdates
 __all__ = ["GeometricMedian"]
 
 _SMOOTHING = 1e-6
-"""nu as a share of the median distance from the start, so that the rule follows any scale."""
+"""nu as a share of the median distance from the coordinate-wise median, at any scale."""
+_ROUNDING = 1e-9
 _SETTLED = 1e-12
 """No share moves by more than this: the iteration has arrived."""
 
@@ -27,9 +29,11 @@ class GeometricMedian(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     |z - s| <= 2 (n - f) / (n - 2f) max_honest |x_i - s| for every point s (Minsker 2015).
 
     All iterates are weighted means of the updates, so that they are weights and cost (n, n)
-    matrices, not passes over the updates. The first point is the coordinate-wise median: from the
-    mean, as in the paper, one update of 1e38 takes the iteration hundreds of steps to come back.
-    Sample counts, which devices state themselves, are ignored.
+    matrices, not passes over the updates. It starts at the update with the smallest sum and by the
+    step of Vardi and Zhang 2000 (The multivariate L1-median and associated data depth), which says
+    whether an update is itself the geometric median: towards such a point the plain iteration
+    creeps, and from the mean, as in the paper, one update of 1e38 takes hundreds of steps to come
+    back from. Sample counts, which devices state themselves, are ignored.
     """
 
     name: ClassVar[str] = "geometric-median"
@@ -49,24 +53,32 @@ class GeometricMedian(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def combine(self, updates: RoundUpdates) -> NDArray[np.float32]:
         """The geometric median, `(parameters,)` float32."""
-        return updates.weighted_sum(self._shares(updates.gram))
+        return updates.weighted_sum(self._shares(updates.gram, updates.squared_distances))
 
-    def _shares(self, gram: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _shares(
+        self, gram: NDArray[np.float64], squared_distances: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """The weights `(clients,)`, sum 1, that make the geometric median."""
         squares = np.diagonal(gram)
-        distances = np.sqrt(squares)
-        smallest = _SMOOTHING * np.median(distances)
-        if smallest == 0:
-            # Half of the updates or more are one point, and no point has a smaller sum.
-            together = distances == 0
-            return np.asarray(together / np.count_nonzero(together))
-        shares = np.zeros(len(gram))
+        smallest = _SMOOTHING * np.median(np.sqrt(squares))
+        between = np.sqrt(squared_distances)
+        best = int(between.sum(axis=0).argmin())
+        together = between[best] <= smallest
+        own = together / np.count_nonzero(together)
+        pulls = np.divide(1, between[best], out=np.zeros(len(gram)), where=~together)
+        # |sum_i (x_i - x_best) / |x_i - x_best||, against as many as are at that point.
+        total, products = pulls.sum(), gram @ pulls
+        squared = pulls @ products - total * (2 * products[best] - total * squares[best])
+        pull = math.sqrt(max(0.0, float(squared)))
+        if pull <= np.count_nonzero(together) * (1 + _ROUNDING):
+            return np.asarray(own)
+        stays = np.count_nonzero(together) / pull
+        shares = stays * own + (1 - stays) * pulls / total
         for _ in range(self.iterations):
-            pulls = 1 / np.maximum(distances, smallest)
+            products = gram @ shares
+            squared = squares - 2 * products + shares @ products
+            pulls = 1 / np.maximum(np.sqrt(np.maximum(squared, 0)), smallest)
             previous, shares = shares, pulls / pulls.sum()
             if np.abs(shares - previous).max() <= _SETTLED:
                 break
-            products = gram @ shares
-            squared = squares - 2 * products + shares @ products
-            distances = np.sqrt(np.maximum(squared, 0))
-        return shares
+        return np.asarray(shares)

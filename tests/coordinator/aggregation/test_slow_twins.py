@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -206,6 +206,7 @@ def test_a_rule_by_coordinate_agrees_also_with_ties_and_wild_values(
         np.float32, st.tuples(st.integers(1, 8), st.integers(1, 4)), elements=st.integers(-9, 9)
     )
 )
+@example(np.array([[-5, 0, -6], [-6, 0, -6], [-6, -6, -6], [-6, -6, -6]], np.float32))
 def test_no_point_has_a_smaller_sum_of_distances_than_the_geometric_median(
     updates: np.ndarray,
 ) -> None:

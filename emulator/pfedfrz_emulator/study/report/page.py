@@ -12,6 +12,8 @@ from .style import STUDY_STYLE
 
 __all__ = ["encode_page"]
 
+_SEEN_WHOLE = 40
+"""Rows of a table that has no height of its own to scroll in."""
 _LONG = 30
 """A column with a longer cell than this is broken into lines."""
 
@@ -104,7 +106,8 @@ def _table(table: Table) -> Element:
     )
     body = element("table", {"class": "results"}, head, element("tbody", {}, *rows))
     # Focusable, so that the keyboard can scroll it too.
-    frame = {"class": "card scroll", "tabindex": "0", "role": "region"}
+    whole = " whole" if len(table.rows) <= _SEEN_WHOLE else ""
+    frame = {"class": f"card scroll{whole}", "tabindex": "0", "role": "region"}
     frame["aria-label"] = table.title or ", ".join(filter(None, table.columns))
     caption = element("h3", {}, table.title) if table.title else None
     return element("section", {}, caption, element("div", frame, body))

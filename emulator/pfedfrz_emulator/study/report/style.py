@@ -31,10 +31,11 @@ figcaption{{font-size:13.5px;font-weight:600;margin:0 0 4px}}
 .charts{{display:grid;grid-template-columns:1fr 1fr;gap:22px 18px}}
 details>summary{{cursor:pointer;margin:44px 0 10px}}
 details>summary h2{{display:inline;margin:0}}
+.scroll.whole{{max-height:none}}
 .results thead th{{white-space:normal;vertical-align:bottom;min-width:5.2em;line-height:1.35}}
 .results td,.results tbody th{{vertical-align:top}}
 section+p{{margin-top:14px}}
-.results td.long{{white-space:normal;min-width:13em}}
+.results td.long{{white-space:normal;min-width:11em}}
 .results .name{{position:sticky;left:0;background:var(--surface);z-index:1;padding-left:16px}}
 .results td small{{display:block;font-size:11.5px;color:var(--faint)}}
 .results .holds{{color:var(--series3);font-weight:640}}

@@ -53,6 +53,9 @@ CASES = {
         SMALL, method="fedprox", training=Hyperparameters(epochs=2, proximal=0.5)
     ),
     "shared after personal": msgspec.structs.replace(SMALL, method="fedalt"),
+    "convolutions, shared after personal": msgspec.structs.replace(
+        SMALL, model="cnn-small", method="fedalt", seed=3
+    ),
     "an attack on updates, and the median": msgspec.structs.replace(
         SMALL, attack="sign-flip", attackers=1, aggregation="median"
     ),

@@ -60,9 +60,18 @@ class GeometricMedian(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ) -> NDArray[np.float64]:
         """The weights `(clients,)`, sum 1, that make the geometric median."""
         squares = np.diagonal(gram)
-        smallest = _SMOOTHING * np.median(np.sqrt(squares))
+        radii = np.sqrt(squares)
+        smallest = _SMOOTHING * np.median(radii)
+        if smallest == 0:
+            # Half of the updates or more are one point, and no point has a smaller sum.
+            together = radii == 0
+            return np.asarray(together / np.count_nonzero(together))
         between = np.sqrt(squared_distances)
-        best = int(between.sum(axis=0).argmin())
+        # Sums of |x_i - x_k| - |x_i - c| by their squares: beside an update of 1e38 the sums
+        # themselves have no digit left for the others.
+        sides = between + radii[:, None]
+        longer = np.divide(squares - 2 * gram, sides, out=np.zeros_like(gram), where=sides > 0)
+        best = int(longer.sum(axis=0).argmin())
         together = between[best] <= smallest
         own = together / np.count_nonzero(together)
         pulls = np.divide(1, between[best], out=np.zeros(len(gram)), where=~together)

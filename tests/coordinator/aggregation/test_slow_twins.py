@@ -217,6 +217,19 @@ def test_no_point_has_a_smaller_sum_of_distances_than_the_geometric_median(
         assert sum(distance(row, found) for row in rows) <= least * (1 + 1e-5) + 1e-4
 
 
+@pytest.mark.parametrize("honest", [np.zeros((7, 4)), np.diag([1.0, 2.0, 3.0, 4.0]) - 2])
+def test_one_update_of_any_size_hides_no_other_from_the_geometric_median(
+    honest: np.ndarray,
+) -> None:
+    """5e8 beside 3e38: their sums of distances are the same double."""
+    far = np.zeros((2, 4))
+    far[0, 0], far[1] = 5.1e8, np.finfo(np.float32).max
+    updates = np.vstack([honest, far]).astype(np.float32)
+    found = fast("geometric-median", updates)
+    diameter = np.linalg.norm(honest[:, None] - honest, axis=2).max()
+    assert np.linalg.norm(found - honest.mean(axis=0)) <= 2 * 7 / 3 * diameter + 1e-6
+
+
 def test_krum_and_equal_scores_choose_one_update_bit_for_bit() -> None:
     updates = np.random.default_rng(0).normal(size=(9, 50)).astype(np.float32)
     assert fast("krum:attackers=3", updates).tobytes() in {row.tobytes() for row in updates}

@@ -73,15 +73,16 @@ class GeometricMedian(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         longer = np.divide(squares - 2 * gram, sides, out=np.zeros_like(gram), where=sides > 0)
         best = int(longer.sum(axis=0).argmin())
         together = between[best] <= smallest
-        own = together / np.count_nonzero(together)
+        copies = int(np.count_nonzero(together))
+        own = together / copies
         pulls = np.divide(1, between[best], out=np.zeros(len(gram)), where=~together)
         # |sum_i (x_i - x_best) / |x_i - x_best||, against as many as are at that point.
         total, products = pulls.sum(), gram @ pulls
         squared = pulls @ products - total * (2 * products[best] - total * squares[best])
         pull = math.sqrt(max(0.0, float(squared)))
-        if pull <= np.count_nonzero(together) * (1 + _ROUNDING):
+        if pull <= copies * (1 + _ROUNDING):
             return np.asarray(own)
-        stays = np.count_nonzero(together) / pull
+        stays = copies / pull
         shares = stays * own + (1 - stays) * pulls / total
         for _ in range(self.iterations):
             products = gram @ shares

@@ -14,6 +14,17 @@ from .errors import (
     ProtocolError,
     RejectReason,
 )
+from .identity import (
+    MAX_SUCCESSIONS,
+    SIGNATURE_BYTES,
+    PublicKey,
+    SigningKey,
+    Succession,
+    follow_successions,
+    is_public_key,
+    make_succession,
+    verifies,
+)
 from .loss import LossKind, LossSpec, find_loss
 from .manifest import (
     FORMAT_VERSION,
@@ -55,6 +66,7 @@ from .messages import (
 from .methods import METHODS, Hyperparameters, Method, find_method
 from .partition import Group, Partition, TensorSpec, partition_by_patterns, uniform_partition
 from .schedule import Phase, Schedule, TrainableSet, copied_name, copy_name
+from .signed import SignedMessage, open_message, sign_message, split_signature
 from .state_machine import IllegalTransition, next_state
 from .tensors import (
     Encoding,
@@ -70,7 +82,9 @@ from .topics import DeviceTopic, Topics, check_name
 __all__ = [
     "CHUNK_BYTES",
     "FORMAT_VERSION",
+    "MAX_SUCCESSIONS",
     "METHODS",
+    "SIGNATURE_BYTES",
     "Accepted",
     "Bundle",
     "BundleError",
@@ -109,6 +123,7 @@ __all__ = [
     "PhaseProgress",
     "Presence",
     "ProtocolError",
+    "PublicKey",
     "Purpose",
     "Reassembly",
     "RejectReason",
@@ -119,6 +134,9 @@ __all__ = [
     "RuntimeGraphs",
     "Schedule",
     "SharedCodec",
+    "SignedMessage",
+    "SigningKey",
+    "Succession",
     "TensorHeader",
     "TensorSpec",
     "Topics",
@@ -138,14 +156,21 @@ __all__ = [
     "encode_message",
     "find_loss",
     "find_method",
+    "follow_successions",
+    "is_public_key",
+    "make_succession",
     "next_state",
+    "open_message",
     "parse_choice",
     "partition_by_patterns",
     "read_bundle",
     "sha256_hex",
+    "sign_message",
     "split_choice",
     "split_chunks",
+    "split_signature",
     "tensors_digest",
     "uniform_partition",
+    "verifies",
     "write_bundle",
 ]

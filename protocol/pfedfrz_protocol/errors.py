@@ -49,6 +49,18 @@ class RejectReason(str, enum.Enum):
     """The round is closed or was opened again under another epoch."""
     DUPLICATE = "duplicate"
     """Another update of this device was already accepted in this round."""
+    NOT_SIGNED = "not-signed"
+    """No signature where one is due."""
+    WRONG_SIGNATURE = "wrong-signature"
+    """Not signed with the key that the sender is known by."""
+    NOT_ENROLLED = "not-enrolled"
+    """The coordinator does not know the device, and no permit-join window is open."""
+    REVOKED = "revoked"
+    """The key was revoked; it is good for nothing any more."""
+    QUARANTINED = "quarantined"
+    """The device's updates were refused too often; a person can let it back."""
+    QUOTA_EXCEEDED = "quota-exceeded"
+    """More messages or bytes than a device may send."""
 
 
 class PfedfrzError(Exception):

@@ -7,15 +7,19 @@ from .bundle_file import read_bundle_file
 from .checked_tensors import DamagedFile, load_tensors, save_tensors
 from .configuration_file import read_configuration
 from .directory_lock import lock_directory
+from .key_file import load_or_make_key, load_signing_key, save_signing_key
 
 __all__ = [
     "DamagedFile",
+    "load_or_make_key",
+    "load_signing_key",
     "load_tensors",
     "lock_directory",
     "make_directory",
     "read_bundle_file",
     "read_configuration",
     "remove_leftovers",
+    "save_signing_key",
     "save_tensors",
     "write_atomically",
 ]

@@ -9,8 +9,10 @@ import msgspec
 from pfedfrz_protocol import ConfigurationError, check_name
 from pfedfrz_storage import read_configuration
 
+from .admission import EnrolmentPolicy, QuarantinePolicy
 from .aggregation import find_rule, require_clients
 from .policy import RoundPolicy
+from .quotas import QuotaPolicy
 from .validation import ValidationPolicy
 
 __all__ = ["CoordinatorSettings", "load_coordinator_settings"]
@@ -32,6 +34,16 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """A rule with its settings, such as "krum:attackers=2"; docs/aggregation.md has them all."""
     rounds: RoundPolicy = RoundPolicy()
     validation: ValidationPolicy = ValidationPolicy()
+    key_file: Path | None = None
+    """The coordinator's private key; by default coordinator.key in state_dir, made at first."""
+    enrolment: EnrolmentPolicy = EnrolmentPolicy()
+    quarantine: QuarantinePolicy = QuarantinePolicy()
+    quotas: QuotaPolicy = QuotaPolicy()
+
+    @property
+    def key_path(self) -> Path:
+        """Where the private key is."""
+        return self.key_file or self.state_dir / "coordinator.key"
 
     def __post_init__(self) -> None:
         check_name("federation", self.federation)
@@ -48,8 +60,13 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 def load_coordinator_settings(path: Path) -> CoordinatorSettings:
     """The settings in `path`; ConfigurationError names the file, the key and the remedy."""
     settings = read_configuration(path, CoordinatorSettings)
+    here, enrolment = path.parent, settings.enrolment
+    if enrolment.devices is not None:
+        enrolment = msgspec.structs.replace(enrolment, devices=here / enrolment.devices)
     return msgspec.structs.replace(
         settings,
-        bundle=path.parent / settings.bundle,
-        state_dir=path.parent / settings.state_dir,
+        bundle=here / settings.bundle,
+        state_dir=here / settings.state_dir,
+        key_file=None if settings.key_file is None else here / settings.key_file,
+        enrolment=enrolment,
     )

@@ -37,6 +37,7 @@ from .engine_exchange import (
     CloseRound,
     ControlRequested,
     DeviceAppeared,
+    DeviceBarred,
     DeviceFailed,
     DeviceHeard,
     DeviceLost,
@@ -81,6 +82,7 @@ class StartingPoint:
 
 
 _MISSED_DEADLINES = 2
+_NO_SIGN_OF_LIFE = (Tick, AggregationDone, ControlRequested, DeviceLost, DeviceBarred)
 
 
 class RoundEngine:
@@ -172,7 +174,9 @@ class RoundEngine:
         """The actions that `event` calls for, in the order in which they must be executed."""
         if self._state is EngineState.FINISHED:
             return self._late(event)
-        if not isinstance(event, Tick | AggregationDone | ControlRequested | DeviceLost):
+        if not isinstance(
+            event, Tick | AggregationDone | ControlRequested | DeviceLost | DeviceBarred
+        ):
             self._missed.pop(event.device, None)
         match event:
             case DeviceAppeared(device):
@@ -193,6 +197,8 @@ class RoundEngine:
                 actions = []
             case DeviceLost(device):
                 actions = self._on_lost(device)
+            case DeviceBarred(device, reason):
+                actions = self._on_barred(device, reason)
             case UpdateOffered():
                 actions = self._on_offer(event)
             case UpdateStored(device, number):
@@ -374,6 +380,15 @@ class RoundEngine:
             return []
         member.lost_noted = True
         return [Note(f"round {self._round.number}: {device} went away while {member.state.value}")]
+
+    def _on_barred(self, device: str, reason: str) -> list[Action]:
+        """What it has given stays; nothing more is expected of it."""
+        for known in (self._present, self._silent, self._owing):
+            known.discard(device)
+        member = self._round.members.get(device) if self._round else None
+        if member is not None and not member.state.settled:
+            member.move(MemberSignal.FAIL)
+        return [Note(f"{device} is kept out: {reason}")]
 
     def _on_offer(self, offer: UpdateOffered) -> list[Action]:
         current, device = self._round, offer.device

@@ -21,6 +21,7 @@ __all__ = [
     "CloseRound",
     "ControlRequested",
     "DeviceAppeared",
+    "DeviceBarred",
     "DeviceFailed",
     "DeviceHeard",
     "DeviceLost",
@@ -54,6 +55,14 @@ class DeviceLost:
     """A device is offline."""
 
     device: str
+
+
+@dataclass(frozen=True)
+class DeviceBarred:
+    """A device is not let in any more: revoked or quarantined."""
+
+    device: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,7 @@ class Tick:
 Event = (
     DeviceAppeared
     | DeviceLost
+    | DeviceBarred
     | DeviceHeard
     | UploadProgressed
     | UpdateOffered

@@ -159,14 +159,15 @@ class Journal:
 
     def record_report(
         self, number: int, device: str, status: str, report: LocalReport | None
-    ) -> None:
-        """What a device said of its own part in a round, until it is settled."""
+    ) -> bool:
+        """What a device said of its own part in a round, until it is settled; whether it counts."""
         body = msgspec.json.encode(report).decode() if report else None
-        self._run(
+        written = self._run(
             "UPDATE members SET status = ?, report = coalesce(?, report) "
             "WHERE round = ? AND device = ? AND status IN ('selected', 'offered')",
             status, body, number, device,
         )  # fmt: skip
+        return written.rowcount > 0
 
     def accept(
         self, number: int, device: str, samples: int, norm: float, payload_bytes: int

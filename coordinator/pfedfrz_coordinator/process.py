@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from pfedfrz_storage import lock_directory, read_bundle_file
+from pfedfrz_storage import load_or_make_identity, lock_directory, read_bundle_file
 from pfedfrz_transport import BrokerAddress, MqttLink
 
 from .configuration import load_coordinator_settings
@@ -23,14 +23,16 @@ def run_coordinator(configuration: Path) -> bool:
     """
     settings = load_coordinator_settings(configuration)
     bundle = read_bundle_file(settings.bundle)
-    link = MqttLink(
-        BrokerAddress.parse(settings.broker),
-        f"{settings.federation}.coordinator",
-        will=coordinator_will(settings, bundle),
-    )
+    address = BrokerAddress.parse(settings.broker)
     # Before the state is opened: opening it clears what a killed coordinator left.
     with lock_directory(settings.state_dir):
-        service = CoordinatorService(settings, bundle, link)
+        identity = load_or_make_identity(settings.key_path)
+        link = MqttLink(
+            address,
+            f"{settings.federation}.coordinator",
+            will=coordinator_will(settings, bundle, identity),
+        )
+        service = CoordinatorService(settings, bundle, link, identity)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: service.interrupt())
         return service.run()

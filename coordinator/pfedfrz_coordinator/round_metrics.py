@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from pfedfrz_protocol import RoundMetrics
+from pfedfrz_protocol import RejectReason, RoundMetrics
 
 from .journal import Journal, RoundRow
 
@@ -15,7 +15,9 @@ _MOST_BYTES = 1 << 48
 _LONGEST_S = 1e9
 
 
-def summarize_round(journal: Journal, row: RoundRow) -> RoundMetrics:
+def summarize_round(
+    journal: Journal, row: RoundRow, ignored: Mapping[RejectReason, int]
+) -> RoundMetrics:
     """The numbers of a round that is just being closed."""
     members = journal.members(row.number)
     reports = [m.report for m in members if m.report is not None]
@@ -40,6 +42,7 @@ def summarize_round(journal: Journal, row: RoundRow) -> RoundMetrics:
         update_norms={m.device: m.norm for m in accepted if m.norm is not None},
         received_loss_mean=_mean(r.received_loss for r in reports),
         local_loss_mean=_mean(r.local_loss for r in reports),
+        ignored=dict(ignored),
     )
 
 

@@ -1,7 +1,8 @@
 """The coordinator as a process: one loop that feeds the engine and executes what it decides.
 
-Every message from the network is checked here before anything else sees it: what does not decode is
-counted and logged, never raised.
+Every message from the network passes the gate (`admission.py`) before anything else sees it: what
+does not decode, or is not signed by the device on whose topic it came, is counted and logged, never
+raised. Everything that leaves is signed with the coordinator's key.
 """
 
 from __future__ import annotations
@@ -10,18 +11,23 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
 
 from pfedfrz_protocol import (
+    CHUNK_BYTES,
     Bundle,
     Command,
     Control,
     CoordinatorStatus,
     DesiredState,
     DeviceEvent,
-    DeviceStatus,
     Evaluated,
+    Heartbeat,
     ModelLabel,
     ModelReference,
+    NotAdmitted,
     Parameters,
     PhaseProgress,
     Presence,
@@ -35,14 +41,17 @@ from pfedfrz_protocol import (
     SharedCodec,
     Topics,
     UpdateReady,
-    decode_message,
     describe_transfer,
-    encode_message,
+    open_tensors,
+    seal_tensors,
+    sign_message,
     split_chunks,
     tensors_digest,
 )
+from pfedfrz_storage import OwnIdentity
 from pfedfrz_transport import Link, LinkDown, LinkOverflow, LinkUp, Message, Posted, Refused, Will
 
+from .admission import Admission
 from .aggregation import find_rule
 from .configuration import CoordinatorSettings
 from .engine import RoundEngine, StartingPoint
@@ -53,6 +62,7 @@ from .engine_exchange import (
     CloseRound,
     ControlRequested,
     DeviceAppeared,
+    DeviceBarred,
     DeviceFailed,
     DeviceHeard,
     DeviceLost,
@@ -69,6 +79,7 @@ from .engine_exchange import (
     UpdateStored,
     UploadProgressed,
 )
+from .registry import Registry
 from .state import CoordinatorState
 from .validation import Expected, validate_update
 
@@ -76,12 +87,26 @@ __all__ = ["CoordinatorService", "coordinator_will"]
 
 log = logging.getLogger(__name__)
 _IDLE_POLL_S = 1.0
+_LOOK_FOR_CHANGES_S = 1.0
 
 
-def coordinator_will(settings: CoordinatorSettings, bundle: Bundle) -> Will:
+def coordinator_will(settings: CoordinatorSettings, bundle: Bundle, identity: OwnIdentity) -> Will:
     """What the broker says of a coordinator that vanished."""
-    status = CoordinatorStatus(Presence.OFFLINE, bundle.manifest.digest, 0)
-    return Will(Topics(settings.federation).coordinator_status, encode_message(status))
+    status = CoordinatorStatus(
+        Presence.OFFLINE, bundle.manifest.digest, 0, identity.key.public, identity.successions
+    )
+    topic = Topics(settings.federation).coordinator_status
+    return Will(topic, sign_message(status, topic, identity.key))
+
+
+@dataclass
+class _Upload:
+    """A granted upload under way."""
+
+    round: int
+    reassembly: Reassembly
+    received_bytes: int = 0
+    """Of chunks, those that came twice included."""
 
 
 class CoordinatorService:
@@ -92,11 +117,13 @@ class CoordinatorService:
         settings: CoordinatorSettings,
         bundle: Bundle,
         link: Link,
+        identity: OwnIdentity,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Recover from the state directory; ConfigurationError when it does not fit the bundle."""
         self._settings = settings
+        self._identity = identity
         self._digest = bundle.manifest.digest
         self._link = link
         self._clock = clock
@@ -104,6 +131,16 @@ class CoordinatorService:
         self._topics = Topics(settings.federation)
         self._codec = SharedCodec.for_manifest(bundle.manifest)
         self._state = CoordinatorState(settings.state_dir, bundle)
+        self._registry = Registry(settings.state_dir)
+        self._admission = Admission(
+            self._registry,
+            settings.federation,
+            clock,
+            enrolment=settings.enrolment,
+            quarantine=settings.quarantine,
+            quotas=settings.quotas,
+        )
+        self._looked_for_changes_s = clock()
         recovered = self._state.recover()
         self._shared: Parameters = recovered.shared
         self._payload = b""
@@ -123,12 +160,12 @@ class CoordinatorService:
             clock(),
             fewest_updates=self._rule.fewest_clients,
         )
-        self._uploads: dict[str, tuple[int, Reassembly]] = {}
+        self._uploads: dict[str, _Upload] = {}
         self._refused_bytes: dict[str, int] = {}
         """Payload sizes of refused updates whose verdict is not sent yet."""
         self._events: deque[Event] = deque()
-        self.malformed: Counter[RejectReason] = Counter()
-        """Messages that did not decode, by reason."""
+        self.ignored: Counter[RejectReason] = Counter()
+        """Messages that were not listened to, by reason, since the last round was closed."""
         self._occurrences: Counter[str] = Counter()
         self._finished = False
         self._interrupted = False
@@ -141,8 +178,7 @@ class CoordinatorService:
         """
         topics, link = self._topics, self._link
         self._announce_presence(Presence.ONLINE)
-        control = Control(DesiredState.RUN, self._engine.epoch)
-        link.publish_retained(topics.control, encode_message(control))
+        self._publish_state(topics.control, Control(DesiredState.RUN, self._engine.epoch))
         for leaf in ("status", "event", "heartbeat"):
             link.subscribe(topics.every_device(leaf))
         link.subscribe(topics.every_update_chunk)
@@ -157,6 +193,8 @@ class CoordinatorService:
         finally:
             self._announce_presence(Presence.OFFLINE)
             delivered = link.close()
+            self._admission.write_down_traffic()
+            self._registry.close()
             self._state.journal.close()
         if not delivered:
             log.warning("the link closed before everything was delivered; start again to tell it")
@@ -178,8 +216,14 @@ class CoordinatorService:
         self._link.post(ControlRequested(desired))
 
     def _announce_presence(self, presence: Presence) -> None:
-        status = CoordinatorStatus(presence, self._digest, self._engine.epoch)
-        self._link.publish_retained(self._topics.coordinator_status, encode_message(status))
+        identity = self._identity
+        status = CoordinatorStatus(
+            presence, self._digest, self._engine.epoch, identity.key.public, identity.successions
+        )
+        self._publish_state(self._topics.coordinator_status, status)
+
+    def _publish_state(self, topic: str, message: msgspec.Struct) -> None:
+        self._link.publish_retained(topic, sign_message(message, topic, self._identity.key))
 
     # The loop
 
@@ -191,7 +235,7 @@ class CoordinatorService:
                 self._on_message(topic, payload)
             case Posted(ControlRequested() as request):
                 control = Control(request.desired, self._engine.epoch)
-                self._link.publish_retained(self._topics.control, encode_message(control))
+                self._publish_state(self._topics.control, control)
                 self._events.append(request)
             case LinkUp():
                 log.info("connected to the broker")
@@ -201,6 +245,8 @@ class CoordinatorService:
                 log.error("the broker refused: %s", refused)
             case _:
                 pass
+        if self._clock() >= self._looked_for_changes_s + _LOOK_FOR_CHANGES_S:
+            self._look_for_changes()
         self._events.append(Tick())
         while self._events:
             for action in self._engine.handle(self._events.popleft(), self._clock()):
@@ -212,35 +258,58 @@ class CoordinatorService:
         count = self._occurrences[what]
         return count & (count - 1) == 0
 
+    def _look_for_changes(self) -> None:
+        """Follow what a person has changed about the devices, from another process."""
+        self._looked_for_changes_s = self._clock()
+        barred, asked = self._admission.look_for_changes()
+        for device in sorted(barred):
+            self._bar(device, "by command")
+        for device, topic, payload in asked:
+            self._take(device, "status", topic, payload)
+
+    def _bar(self, device: str, reason: str) -> None:
+        self._uploads.pop(device, None)
+        self._events.append(DeviceBarred(device, reason))
+
     # What comes in
 
     def _on_message(self, topic: str, payload: bytes) -> None:
-        try:
-            chunk = self._topics.parse_update_chunk(topic)
-            if chunk:
-                self._on_chunk(*chunk, payload)
-                return
-            sender = self._topics.parse_device(topic)
-            if sender is None:
-                return
-            if sender.leaf == "status":
-                self._on_status(sender.device, payload)
-            elif sender.leaf == "heartbeat":
-                if self._engine.is_silent(sender.device):
-                    self._events.append(DeviceHeard(sender.device))
-            elif sender.leaf == "event":
-                event: DeviceEvent = decode_message(payload, DeviceEvent)  # type: ignore[arg-type]
-                self._on_event(sender.device, event)
-        except ProtocolError as error:
-            self.malformed[error.reason] += 1
-            if self._rarely(error.reason.value):
-                log.warning("ignored a message on %s: %s", topic, _printable(str(error)))
-
-    def _on_status(self, device: str, payload: bytes) -> None:
-        if not payload:
-            self._events.append(DeviceLost(device))
+        chunk = self._topics.parse_update_chunk(topic)
+        if chunk:
+            self._on_chunk(*chunk, payload)
             return
-        status = decode_message(payload, DeviceStatus)
+        sender = self._topics.parse_device(topic)
+        if sender is None or not payload:
+            return  # an empty one clears what a broker retained; it is nobody's word
+        if not self._admission.quotas.take(self._admission.sender(sender.device), len(payload)):
+            self._ignore(topic, ProtocolError(RejectReason.QUOTA_EXCEEDED, "too many messages"))
+            return
+        self._take(sender.device, sender.leaf, topic, payload)
+
+    def _take(self, device: str, leaf: str, topic: str, payload: bytes) -> None:
+        try:
+            if leaf == "status":
+                self._on_status(device, topic, payload)
+            elif leaf == "heartbeat":
+                if self._engine.is_silent(device):
+                    self._admission.open(device, topic, payload, Heartbeat)
+                    self._events.append(DeviceHeard(device))
+            elif leaf == "event":
+                event: DeviceEvent = self._admission.open(device, topic, payload, DeviceEvent)  # type: ignore[arg-type]
+                self._on_event(device, event)
+        except ProtocolError as error:
+            self._admission.quotas.count_ignored(self._admission.sender(device))
+            self._ignore(topic, error)
+            if leaf == "status":
+                self._send(device, NotAdmitted(error.reason, error.detail))
+
+    def _ignore(self, topic: str, error: ProtocolError) -> None:
+        self.ignored[error.reason] += 1
+        if self._rarely(error.reason.value):
+            log.warning("ignored a message on %s: %s", topic, _printable(str(error)))
+
+    def _on_status(self, device: str, topic: str, payload: bytes) -> None:
+        status = self._admission.open_status(device, topic, payload)
         online = status.presence is Presence.ONLINE
         if online and status.bundle != self._digest:
             if self._rarely("foreign bundle"):
@@ -269,8 +338,8 @@ class CoordinatorService:
                     self._record(number, device, "reported", event)
                 self._events.append(EvaluationReported(device, number, epoch))
             case RoundFailed():
-                if current:
-                    self._state.journal.record_report(number, device, "failed", None)
+                if current and self._state.journal.record_report(number, device, "failed", None):
+                    self._count_failure(device, event.detail, rejected=False)
                 self._events.append(DeviceFailed(device, number, epoch, event.detail))
 
     def _record(
@@ -280,29 +349,44 @@ class CoordinatorService:
 
     def _on_chunk(self, device: str, number: int, chunk: int, data: bytes) -> None:
         upload = self._uploads.get(device)
-        if upload is None or upload[0] != number:
+        if upload is None or upload.round != number:
             return
         if not self._engine.awaits_upload(device, number):
             return  # the grant has expired, or the device has failed since: it is asked again
-        reassembly = upload[1]
+        quotas, transfer = self._admission.quotas, upload.reassembly.transfer
+        quotas.count_chunk(device, len(data))
+        upload.received_bytes += len(data)
         try:
-            payload = reassembly.add(chunk, data)
-            if payload is None:
+            if upload.received_bytes > quotas.upload_limit(transfer.payload_bytes, CHUNK_BYTES):
+                raise ProtocolError(
+                    RejectReason.QUOTA_EXCEEDED,
+                    f"{upload.received_bytes} bytes came for {transfer.payload_bytes}",
+                )
+            sealed = upload.reassembly.add(chunk, data)
+            if sealed is None:
                 self._events.append(UploadProgressed(device, number))
                 return
+            payload = open_tensors(sealed).require_signer(self._admission.key_of(device))
             expected = Expected(device, number, self._model.digest, self._shared)
             update = validate_update(payload, self._codec, expected, self._settings.validation)
         except ProtocolError as error:
-            self._refuse(device, number, error, reassembly.transfer.payload_bytes)
+            self._refuse(device, number, error, transfer.payload_bytes)
             return
         del self._uploads[device]
-        self._state.accept(number, device, update, len(payload))
+        self._state.accept(number, device, update, len(sealed))
+        self._admission.count_accepted(device)
         self._events.append(UpdateStored(device, number))
 
     def _refuse(self, device: str, number: int, error: ProtocolError, size: int) -> None:
         self._uploads.pop(device, None)
         self._refused_bytes[device] = size
         self._events.append(UpdateRefused(device, number, error.reason, error.detail))
+
+    def _count_failure(self, device: str, detail: str, *, rejected: bool) -> None:
+        reason = self._admission.count_failure(device, detail, rejected=rejected)
+        if reason is not None:
+            self._bar(device, reason)
+            self._send(device, NotAdmitted(RejectReason.QUARANTINED, reason))
 
     def _journal_verdict(self, device: str, verdict: Rejected) -> None:
         """Write a refused update down, before its device is told.
@@ -315,6 +399,7 @@ class CoordinatorService:
             self._state.journal.reject(
                 verdict.round, device, verdict.reason, verdict.detail, size or 0
             )
+            self._count_failure(device, f"{verdict.reason.value}: {verdict.detail}", rejected=True)
 
     # What the engine decides
 
@@ -324,8 +409,8 @@ class CoordinatorService:
                 self._open_round(announcement)
             case ExpectUpload(device, number, transfer):
                 try:
-                    reassembly = Reassembly(transfer, self._codec.max_payload_bytes)
-                    self._uploads[device] = (number, reassembly)
+                    reassembly = Reassembly(transfer, self._codec.max_sealed_bytes)
+                    self._uploads[device] = _Upload(number, reassembly)
                 except ProtocolError as error:
                     self._refuse(device, number, error, 0)
             case SendCommand(device, command):
@@ -347,15 +432,17 @@ class CoordinatorService:
                 self._finish()
 
     def _send(self, device: str, command: Command) -> None:
+        topic = self._topics.device(device, "command")
         try:
-            self._link.publish(self._topics.device(device, "command"), encode_message(command))
+            self._link.publish(topic, sign_message(command, topic, self._identity.key))
         except LinkOverflow as error:
             # Devices offer again and grants expire, so a lost command costs time and no update.
             if self._rarely("command dropped"):
                 log.warning("a command to %s was dropped: %s", device, error)
 
     def _describe_model(self, version: int) -> ModelReference:
-        self._payload = self._codec.encode(self._shared, ModelLabel(version))
+        payload = self._codec.encode(self._shared, ModelLabel(version))
+        self._payload = seal_tensors(payload, self._identity.key)
         return ModelReference(
             version, tensors_digest(self._shared), describe_transfer(self._payload)
         )
@@ -369,7 +456,7 @@ class CoordinatorService:
             items = [(self._topics.model_chunk(version, n), chunk) for n, chunk in chunks]
             self._link.publish_bulk(items, tag=_model_tag(version), retained=True)
             self._published_version = version
-        self._link.publish_retained(self._topics.round, encode_message(announcement))
+        self._publish_state(self._topics.round, announcement)
         if old is not None and old != version:
             self._link.drop_bulk(_model_tag(old))
         log.info(
@@ -380,8 +467,10 @@ class CoordinatorService:
         )
 
     def _close_round(self, number: int, purpose: Purpose) -> None:
-        metrics = self._state.close_round(number)
-        self._link.publish_retained(self._topics.metrics, encode_message(metrics))
+        ignored, self.ignored = self.ignored, Counter()
+        metrics = self._state.close_round(number, ignored)
+        self._admission.write_down_traffic()
+        self._publish_state(self._topics.metrics, metrics)
         log.info(
             "round %d closed: %s, %d updates, received %s, local %s",
             number,
@@ -392,8 +481,7 @@ class CoordinatorService:
         )
 
     def _finish(self) -> None:
-        control = Control(DesiredState.STOP, self._engine.epoch)
-        self._link.publish_retained(self._topics.control, encode_message(control))
+        self._publish_state(self._topics.control, Control(DesiredState.STOP, self._engine.epoch))
         self._link.clear_retained(self._topics.round)
         if self._published_version is not None:
             self._link.drop_bulk(_model_tag(self._published_version))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from pfedfrz_protocol import (
     OperationError,
     Parameters,
     Purpose,
+    RejectReason,
     RoundAnnouncement,
     RoundMetrics,
 )
@@ -144,10 +145,15 @@ class CoordinatorState:
         self._checkpoints.save(round_number, shared, self._digest)
         return shared
 
-    def close_round(self, round_number: int) -> RoundMetrics:
-        """Close a round whose model is durable; its numbers."""
+    def close_round(
+        self, round_number: int, ignored: Mapping[RejectReason, int] | None = None
+    ) -> RoundMetrics:
+        """Close a round whose model is durable; its numbers.
+
+        `ignored` are the messages that were not listened to meanwhile.
+        """
         row = self._written_down(round_number)
-        metrics = summarize_round(self.journal, row)
+        metrics = summarize_round(self.journal, row, ignored or {})
         self.journal.close_round(round_number, metrics)
         self._updates.drop_through(round_number)
         return metrics

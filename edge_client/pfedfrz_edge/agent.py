@@ -19,13 +19,14 @@ from pfedfrz_protocol import (
     PhaseProgress,
     Presence,
     ProtocolError,
+    RejectReason,
     RoundAnnouncement,
     SharedCodec,
     Topics,
-    decode_message,
-    encode_message,
+    sign_message,
     split_chunks,
 )
+from pfedfrz_storage import OwnIdentity
 from pfedfrz_transport import (
     Link,
     LinkDown,
@@ -71,6 +72,7 @@ from .session_exchange import (
     Upload,
     WorkBroken,
 )
+from .trust import CoordinatorTrust
 from .worker import Tamper, Worker, WorkerContext
 
 __all__ = ["DeviceAgent", "device_will", "new_boot_id"]
@@ -91,17 +93,32 @@ def new_boot_id() -> str:
     return secrets.token_hex(8)
 
 
-def device_will(settings: DeviceSettings, bundle: Bundle, boot_id: str) -> Will:
+def device_will(
+    settings: DeviceSettings, bundle: Bundle, boot_id: str, identity: OwnIdentity
+) -> Will:
     """What the broker says of a device that vanished, a little later: boards reconnect often."""
-    status = _status(settings, bundle, boot_id, Presence.OFFLINE, 0)
+    status = _status(settings, bundle, boot_id, identity, Presence.OFFLINE, 0)
     topic = Topics(settings.federation).device(settings.device, "status")
-    return Will(topic, encode_message(status), delay_s=_WILL_DELAY_S)
+    return Will(topic, sign_message(status, topic, identity.key), delay_s=_WILL_DELAY_S)
 
 
 def _status(
-    settings: DeviceSettings, bundle: Bundle, boot_id: str, presence: Presence, samples: int
+    settings: DeviceSettings,
+    bundle: Bundle,
+    boot_id: str,
+    identity: OwnIdentity,
+    presence: Presence,
+    samples: int,
 ) -> DeviceStatus:
-    return DeviceStatus(presence, boot_id, bundle.manifest.digest, settings.runtime, samples)
+    return DeviceStatus(
+        presence,
+        boot_id,
+        bundle.manifest.digest,
+        settings.runtime,
+        samples,
+        identity.key.public,
+        identity.successions,
+    )
 
 
 class DeviceAgent:
@@ -115,6 +132,7 @@ class DeviceAgent:
         data: LocalData,
         link: Link,
         boot_id: str,
+        identity: OwnIdentity,
         *,
         tamper: Tamper | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -124,6 +142,7 @@ class DeviceAgent:
         self._bundle = bundle
         self._link = link
         self._boot_id = boot_id
+        self._identity = identity
         self._clock = clock
         self._started_s = self._beaten_s = clock()
         self._topics = Topics(settings.federation)
@@ -144,10 +163,16 @@ class DeviceAgent:
             PersonalStore(settings.state_dir, digest),
             settings.encoding,
             boot_id,
+            identity.key,
             bundle.initial_personal(),
             link.post,
             tamper,
         )
+        self._trust = CoordinatorTrust(
+            settings.state_dir, settings.federation, settings.coordinator_key
+        )
+        self._unproved: dict[str, Message] = {}
+        """The last round and control that were not signed with a key that is trusted, yet."""
         self._context.personal()  # a store that cannot be read is said now, not in a round
         settled = self._outbox.settled()
         self._session = DeviceSession(
@@ -161,6 +186,7 @@ class DeviceAgent:
         self._worker: Worker | None = None
         self._next_work: StartWork | None = None
         self._unsent = 0
+        self._ignored = 0
         self._is_something_unsaid = False
         self._quit = False
 
@@ -168,7 +194,7 @@ class DeviceAgent:
         """Take part until the federation is over or `interrupt` is called."""
         topics, link = self._topics, self._link
         self._say(Presence.ONLINE)
-        for topic in (topics.round, topics.control):
+        for topic in (topics.coordinator_status, topics.round, topics.control):
             link.subscribe(topic)
         link.subscribe(topics.device(self._settings.device, "command"))
         link.start()
@@ -189,9 +215,11 @@ class DeviceAgent:
         self._link.wake()
 
     def _say(self, presence: Presence) -> None:
-        status = _status(self._settings, self._bundle, self._boot_id, presence, self._samples)
+        status = _status(
+            self._settings, self._bundle, self._boot_id, self._identity, presence, self._samples
+        )
         topic = self._topics.device(self._settings.device, "status")
-        self._link.publish_retained(topic, encode_message(status))
+        self._link.publish_retained(topic, sign_message(status, topic, self._identity.key))
 
     # The loop
 
@@ -238,21 +266,40 @@ class DeviceAgent:
         if not message.payload:
             return  # retained state was cleared
         try:
+            if message.topic == self._topics.coordinator_status:
+                self._on_coordinator(message)
+                return
             event = self._understand(message)
         except ProtocolError as error:
-            log.warning("ignored a message on %s: %s", message.topic, error)
+            if error.reason is RejectReason.WRONG_SIGNATURE and message.topic in (
+                self._topics.round,
+                self._topics.control,
+            ):
+                self._unproved[message.topic] = message
+            self._ignored += 1
+            if self._ignored & (self._ignored - 1) == 0:  # a flood of messages is none of the log
+                log.warning("ignored a message on %s: %s", message.topic, error)
             return
         if event:
             self._feed(event)
 
+    def _on_coordinator(self, message: Message) -> None:
+        if self._trust.hear_status(message.topic, message.payload):
+            # What came before the key was known may be good now.
+            unproved, self._unproved = self._unproved, {}
+            for waiting in unproved.values():
+                self._on_message(waiting)
+
     def _understand(self, message: Message) -> Event | None:
         topics, topic, payload = self._topics, message.topic, message.payload
         if topic == topics.round:
-            return AnnouncementSeen(decode_message(payload, RoundAnnouncement))
+            announcement = self._trust.open(topic, payload, RoundAnnouncement)
+            return AnnouncementSeen(announcement, self._trust.key or "")
         if topic == topics.control:
-            return ControlSeen(decode_message(payload, Control), message.retained)
+            return ControlSeen(self._trust.open(topic, payload, Control), message.retained)
         if topic == topics.device(self._settings.device, "command"):
-            return CommandSeen(decode_message(payload, Command))  # type: ignore[arg-type]
+            command: Command = self._trust.open(topic, payload, Command)  # type: ignore[arg-type]
+            return CommandSeen(command)
         chunk = topics.parse_model_chunk(topic)
         return ChunkSeen(*chunk, payload) if chunk else None
 
@@ -329,7 +376,7 @@ class DeviceAgent:
         """Whether the link took the message; a queue that is full does not end the device."""
         topic = self._topics.device(self._settings.device, leaf)
         try:
-            self._link.publish(topic, encode_message(message), qos=qos)
+            self._link.publish(topic, sign_message(message, topic, self._identity.key), qos=qos)
         except (LinkOverflow, PayloadTooLarge) as error:
             self._unsent += 1
             if self._unsent & (self._unsent - 1) == 0:  # at powers of two: not a flood on the disk

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from pfedfrz_protocol import ConfigurationError, Encoding, check_name
+from pfedfrz_protocol import ConfigurationError, Encoding, PublicKey, check_name
 from pfedfrz_storage import read_configuration
 
 __all__ = ["DataSettings", "DeviceSettings", "load_device_settings"]
@@ -44,8 +44,17 @@ class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     heartbeat_s: float = 15.0
     feature_memory_mib: int = 64
     """Memory for what a frozen part says about the samples; what is more goes to state_dir."""
+    key_file: Path | None = None
+    """The device's private key; by default device.key in state_dir, made at first."""
+    coordinator_key: PublicKey | None = None
+    """The public key of the coordinator; without it the first one that is heard is trusted."""
     exit_when_stopped: bool = False
     """End the process when the federation is over, instead of waiting for the next."""
+
+    @property
+    def key_path(self) -> Path:
+        """Where the private key is."""
+        return self.key_file or self.state_dir / "device.key"
 
     def __post_init__(self) -> None:
         check_name("federation", self.federation)
@@ -68,5 +77,6 @@ def load_device_settings(path: Path) -> DeviceSettings:
         settings,
         bundle=here / settings.bundle,
         state_dir=here / settings.state_dir,
+        key_file=None if settings.key_file is None else here / settings.key_file,
         data=DataSettings(here / data.train, here / data.test if data.test else None),
     )

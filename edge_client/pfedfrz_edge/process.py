@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from pfedfrz_protocol import Bundle
-from pfedfrz_storage import lock_directory, read_bundle_file
+from pfedfrz_storage import load_or_make_identity, lock_directory, read_bundle_file
 from pfedfrz_transport import BrokerAddress, MqttLink
 
 from .agent import DeviceAgent, device_will, new_boot_id
@@ -38,13 +38,15 @@ def run_device(configuration: Path, tamper: Tamper | None = None) -> None:
     data = read_local_data(settings, bundle)
     runtime = load_runtime(settings.runtime, bundle, settings.compute_device)
     boot_id = new_boot_id()
-    link = MqttLink(
-        BrokerAddress.parse(settings.broker),
-        f"{settings.federation}.device.{settings.device}",
-        will=device_will(settings, bundle, boot_id),
-    )
+    address = BrokerAddress.parse(settings.broker)
     with lock_directory(settings.state_dir, mode=0o700):
-        agent = DeviceAgent(settings, bundle, runtime, data, link, boot_id, tamper=tamper)
+        identity = load_or_make_identity(settings.key_path)
+        link = MqttLink(
+            address,
+            f"{settings.federation}.device.{settings.device}",
+            will=device_will(settings, bundle, boot_id, identity),
+        )
+        agent = DeviceAgent(settings, bundle, runtime, data, link, boot_id, identity, tamper=tamper)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: agent.interrupt())
         agent.run()

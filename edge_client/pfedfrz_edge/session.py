@@ -21,6 +21,7 @@ from pfedfrz_protocol import (
     DesiredState,
     Evaluated,
     Grant,
+    NotAdmitted,
     Parameters,
     ProtocolError,
     Purpose,
@@ -34,6 +35,7 @@ from pfedfrz_protocol import (
     chunk_count,
     describe_transfer,
     next_state,
+    open_tensors,
     tensors_digest,
 )
 
@@ -98,6 +100,8 @@ class DeviceSession:
         self._pending = pending
         self._state = SessionState.IDLE
         self._announcement: RoundAnnouncement | None = None
+        self._signer = ""
+        """Whose signature models have: that of the newest announcement."""
         self._settled: tuple[int, int] = settled or (0, 0)
         """(epoch, round) of the last announcement that needs nothing more from this device."""
         self._answer: Evaluated | RoundFailed | None = None
@@ -125,13 +129,16 @@ class DeviceSession:
         match event:
             case LinkRestored():
                 return self._reannounce()
-            case AnnouncementSeen(announcement):
+            case AnnouncementSeen(announcement, signer):
+                self._signer = signer
                 return self._on_announcement(announcement)
             case ChunkSeen(version, number, data):
                 return self._on_chunk(version, number, data)
             case CommandSeen(command):
                 if isinstance(command, Grant):
                     return self._on_grant(command)
+                if isinstance(command, NotAdmitted):
+                    return self._on_not_admitted(command)
                 return self._on_verdict(command)
             case ControlSeen(control, retained):
                 return self._on_control(control, retained)
@@ -219,9 +226,7 @@ class DeviceSession:
         if self._held and self._held.digest == announcement.model.digest:
             return [*stale, *self._work(announcement, self._held)]
         try:
-            self._reassembly = Reassembly(
-                announcement.model.transfer, self._codec.max_payload_bytes
-            )
+            self._reassembly = Reassembly(announcement.model.transfer, self._codec.max_sealed_bytes)
         except ProtocolError as error:
             return [*stale, Complain(f"round {announcement.round} cannot be fetched: {error}")]
         self._fetches_left = _FETCH_AGAIN
@@ -253,7 +258,7 @@ class DeviceSession:
         if payload is None:
             return []
         try:
-            _, tensors = self._codec.decode(payload)
+            _, tensors = self._codec.decode(open_tensors(payload).require_signer(self._signer))
             if tensors_digest(tensors) != announcement.model.digest:
                 raise ProtocolError(RejectReason.WRONG_DIGEST, "not the announced model")
         except ProtocolError as error:
@@ -370,6 +375,11 @@ class DeviceSession:
         self._move(Signal.GRANTED)
         upload = Upload(grant.round, self._pending.payload)
         return [CancelUpload(), upload] if again else [upload]
+
+    def _on_not_admitted(self, word: NotAdmitted) -> list[Action]:
+        """Somebody must act where the coordinator runs; until then this device just waits."""
+        text = f"the coordinator does not work with this device, {word.reason.value}: {word.detail}"
+        return [Complain(text)]
 
     def _on_verdict(self, verdict: Accepted | Rejected) -> list[Action]:
         announcement = self._announcement

@@ -64,6 +64,8 @@ class AnnouncementSeen:
     """A round announcement, perhaps one that was seen before."""
 
     announcement: RoundAnnouncement
+    signer: str
+    """The public key that signed it."""
 
 
 @dataclass(frozen=True)

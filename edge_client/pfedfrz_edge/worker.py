@@ -23,7 +23,9 @@ from pfedfrz_protocol import (
     Purpose,
     RoundAnnouncement,
     SharedCodec,
+    SigningKey,
     UpdateLabel,
+    seal_tensors,
 )
 
 from .evaluation import Evaluation
@@ -65,6 +67,8 @@ class WorkerContext:
     store: PersonalStore
     encoding: Encoding
     boot_id: str
+    key: SigningKey
+    """Updates are signed with it."""
     initial_personal: Parameters
     post: Callable[[object], None]
     """Takes the finished event, from the worker's thread."""
@@ -198,4 +202,5 @@ class Worker:
         except EncodingOverflow as error:
             log.warning("%s: this update is sent as float32", error)
             payload = context.codec.encode(shared, label, Encoding.FLOAT32)
-        return PendingUpdate(work.key.round, work.key.digest, report, payload)
+        sealed = seal_tensors(payload, context.key)
+        return PendingUpdate(work.key.round, work.key.digest, report, sealed)

@@ -18,6 +18,7 @@ from pfedfrz_edge.configuration import DataSettings, DeviceSettings
 from pfedfrz_edge.local_data import LabelledData, LocalData
 from pfedfrz_edge.runtimes import load_runtime
 from pfedfrz_protocol import OperationError
+from pfedfrz_storage import load_or_make_identity
 from pfedfrz_transport import MemoryBroker, MemoryLink
 
 from .attacks import AttackOrders, DeviceAttacker
@@ -95,10 +96,10 @@ class MemoryFleet:
                 seed=experiment.seed,
             ),
         )
-        link = MemoryLink(
-            self.broker, "coordinator", will=coordinator_will(settings, self.fleet.bundle)
-        )
-        return CoordinatorService(settings, self.fleet.bundle, link)
+        identity = load_or_make_identity(settings.key_path)
+        will = coordinator_will(settings, self.fleet.bundle, identity)
+        link = MemoryLink(self.broker, "coordinator", will=will)
+        return CoordinatorService(settings, self.fleet.bundle, link, identity)
 
     def _agent(self, device: PreparedDevice) -> DeviceAgent:
         fleet, experiment = self.fleet, self.fleet.experiment
@@ -119,9 +120,9 @@ class MemoryFleet:
             fleet.bundle.manifest.input.classes,
         )
         boot_id = f"memory-{device.name}"
-        link = MemoryLink(
-            self.broker, device.name, will=device_will(settings, fleet.bundle, boot_id)
-        )
+        identity = load_or_make_identity(settings.key_path)
+        will = device_will(settings, fleet.bundle, boot_id, identity)
+        link = MemoryLink(self.broker, device.name, will=will)
         return DeviceAgent(
             settings,
             fleet.bundle,
@@ -129,6 +130,7 @@ class MemoryFleet:
             data,
             link,
             boot_id,
+            identity,
             tamper=self._attacker(device) if device.attacker else None,
         )
 

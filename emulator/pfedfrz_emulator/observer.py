@@ -25,7 +25,7 @@ from pfedfrz_protocol import (
     RoundMetrics,
     Topics,
     UpdateReady,
-    decode_message,
+    open_message,
 )
 
 __all__ = ["DeviceView", "Fault", "FederationView"]
@@ -105,10 +105,10 @@ class FederationView:
 
     def _see(self, topic: str, payload: bytes) -> None:
         if topic == self.topics.round:
-            self._on_announcement(decode_message(payload, RoundAnnouncement))
+            self._on_announcement(open_message(payload, RoundAnnouncement))
             return
         if topic == self.topics.metrics:
-            metrics = decode_message(payload, RoundMetrics)
+            metrics = open_message(payload, RoundMetrics)
             self.closed[metrics.round] = metrics
             return
         sender = self.topics.parse_device(topic)
@@ -117,12 +117,12 @@ class FederationView:
         name = sender.device
         device = self.devices.setdefault(name, DeviceView())
         if sender.leaf == "status":
-            device.presence = decode_message(payload, DeviceStatus).presence
+            device.presence = open_message(payload, DeviceStatus).presence
         elif sender.leaf == "event":
-            event: DeviceEvent = decode_message(payload, DeviceEvent)  # type: ignore[arg-type]
+            event: DeviceEvent = open_message(payload, DeviceEvent)  # type: ignore[arg-type]
             self._on_event(name, device, event)
         elif sender.leaf == "command":
-            command: Command = decode_message(payload, Command)  # type: ignore[arg-type]
+            command: Command = open_message(payload, Command)  # type: ignore[arg-type]
             if isinstance(command, Rejected) and command.reason not in _NO_FAULT:
                 text = f"update rejected, {command.reason.value}: {command.detail}"
                 device.doing = f"rejected: {command.reason.value}"

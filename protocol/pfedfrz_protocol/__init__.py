@@ -51,6 +51,7 @@ from .messages import (
     Heartbeat,
     LocalReport,
     ModelReference,
+    NotAdmitted,
     PhaseProgress,
     Presence,
     Purpose,
@@ -67,6 +68,7 @@ from .methods import METHODS, Hyperparameters, Method, find_method
 from .partition import Group, Partition, TensorSpec, partition_by_patterns, uniform_partition
 from .schedule import Phase, Schedule, TrainableSet, copied_name, copy_name
 from .signed import SignedMessage, open_message, sign_message, split_signature
+from .signed_tensors import SealedTensors, open_tensors, seal_tensors
 from .state_machine import IllegalTransition, next_state
 from .tensors import (
     Encoding,
@@ -114,6 +116,7 @@ __all__ = [
     "Method",
     "ModelLabel",
     "ModelReference",
+    "NotAdmitted",
     "OperationError",
     "ParameterSpec",
     "Parameters",
@@ -133,6 +136,7 @@ __all__ = [
     "RoundMetrics",
     "RuntimeGraphs",
     "Schedule",
+    "SealedTensors",
     "SharedCodec",
     "SignedMessage",
     "SigningKey",
@@ -161,9 +165,11 @@ __all__ = [
     "make_succession",
     "next_state",
     "open_message",
+    "open_tensors",
     "parse_choice",
     "partition_by_patterns",
     "read_bundle",
+    "seal_tensors",
     "sha256_hex",
     "sign_message",
     "split_choice",

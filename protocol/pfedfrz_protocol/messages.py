@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from .errors import ProtocolError, RejectReason
+from .identity import MAX_SUCCESSIONS, PublicKey, Succession
 from .one_line import one_line
 from .schedule import TrainableSet
 
@@ -29,6 +30,7 @@ __all__ = [
     "Heartbeat",
     "LocalReport",
     "ModelReference",
+    "NotAdmitted",
     "PhaseProgress",
     "Presence",
     "Purpose",
@@ -54,6 +56,8 @@ Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 """For people. Structs that have one bring it into the form of `one_line`, whoever wrote it."""
 Share = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Successions = Annotated[tuple[Succession, ...], Meta(max_length=MAX_SUCCESSIONS)]
+"""The rotations that led to a key, oldest first."""
 
 
 class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,11 +91,16 @@ class DesiredState(str, enum.Enum):
 
 
 class CoordinatorStatus(_Message, frozen=True):
-    """`coordinator/status`, retained."""
+    """`coordinator/status`, retained; signed, like everything that a coordinator says.
+
+    A device that trusts no key yet trusts the first that it hears here.
+    """
 
     presence: Presence
     bundle: Digest
     epoch: Number
+    key: PublicKey
+    successions: Successions = ()
 
 
 class Control(_Message, frozen=True):
@@ -134,13 +143,19 @@ class RoundAnnouncement(_Message, frozen=True):
 
 
 class DeviceStatus(_Message, frozen=True):
-    """`device/{id}/status`, retained: birth, and last will with presence offline."""
+    """`device/{id}/status`, retained: birth, and last will with presence offline.
+
+    Signed with `key`, which is how a device enrols; everything else that it says is signed with
+    the key that it is enrolled with.
+    """
 
     presence: Presence
     boot_id: Name
     bundle: Digest
     runtime: Name
     samples: Count
+    key: PublicKey
+    successions: Successions = ()
 
 
 class Heartbeat(_Message, frozen=True):
@@ -246,7 +261,17 @@ class Rejected(_Tagged, frozen=True, tag="rejected"):
         msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))
 
 
-Command = Grant | Accepted | Rejected
+class NotAdmitted(_Tagged, frozen=True, tag="not-admitted"):
+    """The coordinator does not work with this device, and why; it is told once for each status."""
+
+    reason: RejectReason
+    detail: Text
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))
+
+
+Command = Grant | Accepted | Rejected | NotAdmitted
 """`device/{id}/command`."""
 
 
@@ -270,6 +295,8 @@ class RoundMetrics(_Message, frozen=True):
     """L2 norm of each accepted update's step S_i - S."""
     received_loss_mean: float | None = None
     local_loss_mean: float | None = None
+    ignored: dict[RejectReason, Count] = {}
+    """Messages since the round before that were not even looked into, by reason."""
 
 
 Message = TypeVar("Message")

@@ -20,7 +20,7 @@ import msgspec
 
 from .errors import ProtocolError, RejectReason
 from .identity import SIGNATURE_BYTES, SigningKey, verifies
-from .messages import Message, decode_message, encode_message
+from .messages import MAX_MESSAGE_BYTES, Message, decode_message, encode_message
 
 __all__ = ["SignedMessage", "open_message", "sign_message", "split_signature"]
 
@@ -56,6 +56,8 @@ class SignedMessage:
 
 def split_signature(payload: bytes) -> SignedMessage:
     """The parts of a signed payload; ProtocolError when it carries no signature in form."""
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise ProtocolError(RejectReason.TOO_LARGE, f"message of {len(payload)} bytes")
     tail = payload[-_TAIL_BYTES:]
     text = tail[len(_OPEN) : -len(_CLOSE)]
     if len(payload) <= _TAIL_BYTES or not (tail.startswith(_OPEN) and tail.endswith(_CLOSE)):

@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 
 from .bundle import Parameters
 from .errors import ProtocolError, RejectReason
+from .identity import SIGNATURE_BYTES
 from .manifest import Manifest, sha256_hex
 from .messages import Count, Digest, Name, Number
 from .partition import Group, TensorSpec
@@ -38,6 +39,7 @@ __all__ = [
     "SharedCodec",
     "TensorHeader",
     "UpdateLabel",
+    "head_bytes",
     "tensors_digest",
 ]
 
@@ -86,6 +88,19 @@ class TensorHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     label: ModelLabel | UpdateLabel
 
 
+def head_bytes(payload: bytes) -> bytes:
+    """Everything of a payload before its body; ProtocolError when the framing is wrong."""
+    if len(payload) < _PREFIX.size:
+        raise ProtocolError(RejectReason.MALFORMED, "shorter than its prefix")
+    magic, version, length = _PREFIX.unpack_from(payload)
+    if magic != MAGIC or version != VERSION:
+        raise ProtocolError(RejectReason.MALFORMED, "not tensors of this protocol version")
+    end = _PREFIX.size + length
+    if length > MAX_HEADER_BYTES or end > len(payload):
+        raise ProtocolError(RejectReason.MALFORMED, f"header of {length} bytes")
+    return payload[:end]
+
+
 def tensors_digest(tensors: Mapping[str, NDArray[np.float32]]) -> str:
     """The identity of a set of float32 tensors: sha256 of their safetensors form, sorted by name.
 
@@ -120,6 +135,11 @@ class SharedCodec:
         """Upper bound on an encoded payload; more than that is refused before it is read."""
         incompressible = self.max_decoded_bytes // 128 + 1024
         return _PREFIX.size + MAX_HEADER_BYTES + self.max_decoded_bytes + incompressible
+
+    @property
+    def max_sealed_bytes(self) -> int:
+        """The same with a signature behind it: what a transfer may announce."""
+        return self.max_payload_bytes + SIGNATURE_BYTES
 
     def encode(
         self,
@@ -172,19 +192,12 @@ class SharedCodec:
     def _split(self, payload: bytes) -> tuple[TensorHeader, bytes]:
         if len(payload) > self.max_payload_bytes:
             raise ProtocolError(RejectReason.TOO_LARGE, f"payload of {len(payload)} bytes")
-        if len(payload) < _PREFIX.size:
-            raise ProtocolError(RejectReason.MALFORMED, "shorter than its prefix")
-        magic, version, length = _PREFIX.unpack_from(payload)
-        if magic != MAGIC or version != VERSION:
-            raise ProtocolError(RejectReason.MALFORMED, "not tensors of this protocol version")
-        end = _PREFIX.size + length
-        if length > MAX_HEADER_BYTES or end > len(payload):
-            raise ProtocolError(RejectReason.MALFORMED, f"header of {length} bytes")
+        head = head_bytes(payload)
         try:
-            header = msgspec.json.decode(payload[_PREFIX.size : end], type=TensorHeader)
+            header = msgspec.json.decode(head[_PREFIX.size :], type=TensorHeader)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise ProtocolError(RejectReason.MALFORMED, f"header: {error}"[:300]) from error
-        return header, payload[end:]
+        return header, payload[len(head) :]
 
     def _parse(
         self, header: TensorHeader, decoded: bytes, dtype: np.dtype[np.generic]

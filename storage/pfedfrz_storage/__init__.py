@@ -8,9 +8,12 @@ from .checked_tensors import DamagedFile, load_tensors, save_tensors
 from .configuration_file import read_configuration
 from .directory_lock import lock_directory
 from .key_file import load_or_make_key, load_signing_key, save_signing_key
+from .own_identity import OwnIdentity, load_or_make_identity, rotate_identity
 
 __all__ = [
     "DamagedFile",
+    "OwnIdentity",
+    "load_or_make_identity",
     "load_or_make_key",
     "load_signing_key",
     "load_tensors",
@@ -19,6 +22,7 @@ __all__ = [
     "read_bundle_file",
     "read_configuration",
     "remove_leftovers",
+    "rotate_identity",
     "save_signing_key",
     "save_tensors",
     "write_atomically",

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+from identities import key_of, signed
 from tiny_bundle import make_bundle
 
 from pfedfrz_coordinator.checkpoints import Checkpoints
@@ -32,9 +33,9 @@ from pfedfrz_protocol import (
     Topics,
     UpdateLabel,
     UpdateReady,
-    decode_message,
     describe_transfer,
-    encode_message,
+    open_message,
+    seal_tensors,
     write_bundle,
 )
 from pfedfrz_storage import lock_directory
@@ -132,8 +133,10 @@ class Device:
         self.received: list[object] = []
         for topic in (TOPICS.round, TOPICS.coordinator_status, TOPICS.device(name, "command")):
             self.link.subscribe(topic)
-        status = DeviceStatus(Presence.ONLINE, "boot", BUNDLE.manifest.digest, "onnxruntime", 10)
-        self.link.publish_retained(TOPICS.device(name, "status"), encode_message(status))
+        digest, key = BUNDLE.manifest.digest, key_of(name).public
+        status = DeviceStatus(Presence.ONLINE, "boot", digest, "onnxruntime", 10, key)
+        topic = TOPICS.device(name, "status")
+        self.link.publish_retained(topic, signed(status, topic, name))
         self.link.start()
         self.link.wait_until_up(PATIENCE_S)
 
@@ -144,7 +147,7 @@ class Device:
         while time.monotonic() < deadline:
             event = self.link.poll(0.1)
             if isinstance(event, Message) and event.payload:
-                decoded: object = decode_message(
+                decoded: object = open_message(
                     event.payload,
                     kinds.get(event.topic, Command),  # type: ignore[arg-type]
                 )
@@ -156,12 +159,13 @@ class Device:
         start = BUNDLE.initial_weights(Group.SHARED)
         moved = {name: w + np.float32(step) for name, w in start.items()}
         label = UpdateLabel(self.name, "boot", round_.round, 10, round_.model.digest)
-        payload = self.codec.encode(moved, label)
+        payload = seal_tensors(self.codec.encode(moved, label), key_of(self.name))
         transfer = describe_transfer(payload)
         offer = UpdateReady(
             round_.round, round_.epoch, "boot", round_.model.digest, transfer, LocalReport(10)
         )
-        self.link.publish(TOPICS.device(self.name, "event"), encode_message(offer))
+        topic = TOPICS.device(self.name, "event")
+        self.link.publish(topic, signed(offer, topic, self.name))
         self.expect(Grant)
         self.link.publish(TOPICS.update_chunk(self.name, round_.round, 0), payload)
         return self.expect(Accepted)

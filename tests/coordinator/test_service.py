@@ -13,6 +13,7 @@ import pytest
 import tiny_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from identities import COORDINATOR, identity_of, key_of, signed
 
 from pfedfrz_coordinator.configuration import CoordinatorSettings
 from pfedfrz_coordinator.journal import Journal
@@ -20,6 +21,7 @@ from pfedfrz_coordinator.policy import RoundPolicy
 from pfedfrz_coordinator.service import CoordinatorService, coordinator_will
 from pfedfrz_coordinator.validation import ValidationPolicy
 from pfedfrz_protocol import (
+    SIGNATURE_BYTES,
     Accepted,
     Bundle,
     Command,
@@ -50,9 +52,11 @@ from pfedfrz_protocol import (
     TransferReference,
     UpdateLabel,
     UpdateReady,
-    decode_message,
     describe_transfer,
     encode_message,
+    open_message,
+    open_tensors,
+    seal_tensors,
     split_chunks,
     tensors_digest,
 )
@@ -88,11 +92,14 @@ class Device:
         self.link.start()
 
     def say(self, presence: Presence) -> None:
-        status = DeviceStatus(presence, "boot", self.bundle, "onnxruntime", 10)
-        self.link.publish_retained(TOPICS.device(self.name, "status"), encode_message(status))
+        key = key_of(self.name).public
+        status = DeviceStatus(presence, "boot", self.bundle, "onnxruntime", 10, key)
+        topic = TOPICS.device(self.name, "status")
+        self.link.publish_retained(topic, signed(status, topic, self.name))
 
     def tell(self, event: msgspec.Struct) -> None:
-        self.link.publish(TOPICS.device(self.name, "event"), encode_message(event))
+        topic = TOPICS.device(self.name, "event")
+        self.link.publish(topic, signed(event, topic, self.name))
 
     def take(self) -> None:
         event = self.link.poll(0.05)
@@ -102,11 +109,11 @@ class Device:
         if chunk:
             self.chunks[chunk] = event.payload
         elif event.topic == TOPICS.round:
-            self.received.append(decode_message(event.payload, RoundAnnouncement))
+            self.received.append(open_message(event.payload, RoundAnnouncement))
         elif event.topic == TOPICS.control:
-            self.received.append(decode_message(event.payload, Control))
+            self.received.append(open_message(event.payload, Control))
         else:
-            self.received.append(decode_message(event.payload, Command))  # type: ignore[arg-type]
+            self.received.append(open_message(event.payload, Command))  # type: ignore[arg-type]
 
     def expect(self, kind: type[Kind]) -> Kind:
         """The next message of that kind; those before it are dropped."""
@@ -131,7 +138,7 @@ class Device:
         """The announced model, by its chunks."""
         model = announcement.model
         self.link.subscribe(TOPICS.model_chunks(model.version))
-        reassembly = Reassembly(model.transfer, self.lab.codec.max_payload_bytes)
+        reassembly = Reassembly(model.transfer, self.lab.codec.max_sealed_bytes)
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             for (version, number), chunk in list(self.chunks.items()):
@@ -139,7 +146,8 @@ class Device:
                 payload = reassembly.add(number, chunk) if version == model.version else None
                 if payload is not None:
                     self.link.unsubscribe(TOPICS.model_chunks(model.version))
-                    _, tensors = self.lab.codec.decode(payload)
+                    signer = key_of(COORDINATOR).public
+                    _, tensors = self.lab.codec.decode(open_tensors(payload).require_signer(signer))
                     assert tensors_digest(tensors) == model.digest
                     return tensors
             self.take()
@@ -237,14 +245,15 @@ class Lab:
         return found
 
     def metrics(self) -> RoundMetrics:
-        return decode_message(self.broker.retained()[TOPICS.metrics], RoundMetrics)
+        return open_message(self.broker.retained()[TOPICS.metrics], RoundMetrics)
 
     def moved(self, step: float) -> Parameters:
         """The initial model, every weight moved by as much."""
         return {name: w + np.float32(step) for name, w in self.initial.items()}
 
     def payload(self, device: Device, announcement: RoundAnnouncement, step: float) -> bytes:
-        return self.codec.encode(self.moved(step), device.label(announcement))
+        payload = self.codec.encode(self.moved(step), device.label(announcement))
+        return seal_tensors(payload, key_of(device.name))
 
     def close(self) -> None:
         for life in self.lives:
@@ -263,7 +272,7 @@ class Life:
         self._settings = configuration
         self._made = threading.Event()
         self.service: CoordinatorService
-        will = coordinator_will(configuration, lab.bundle)
+        will = coordinator_will(configuration, lab.bundle, identity_of(COORDINATOR))
         self.link = MemoryLink(lab.broker, "coordinator", will=will)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -273,7 +282,11 @@ class Life:
         # All on one thread, as in a process: SQLite's connections belong to theirs.
         try:
             self.service = CoordinatorService(
-                self._settings, self.lab.bundle, self.link, clock=self.lab.clock
+                self._settings,
+                self.lab.bundle,
+                self.link,
+                identity_of(COORDINATOR),
+                clock=self.lab.clock,
             )
             self._made.set()
             self.finished = self.service.run()
@@ -352,14 +365,19 @@ def test_a_federation_from_its_first_round_to_its_end(lab: Lab) -> None:
     assert first.bundle == lab.bundle.manifest.digest
     for name, tensor in a.fetch(first).items():
         np.testing.assert_array_equal(tensor, lab.initial[name])
-    online = decode_message(lab.broker.retained()[TOPICS.coordinator_status], CoordinatorStatus)
+    online = open_message(lab.broker.retained()[TOPICS.coordinator_status], CoordinatorStatus)
     assert (online.presence, online.epoch) == (Presence.ONLINE, first.epoch)
 
     a.tell(PhaseProgress(1, 0, 2, TrainableSet.PERSONAL, 0, 1, 0.5))
-    payload = lab.codec.encode(lab.moved(1.0), a.label(first, samples=10))
+    payload = seal_tensors(
+        lab.codec.encode(lab.moved(1.0), a.label(first, samples=10)), key_of("a")
+    )
     assert a.deliver(first, payload) == Accepted(1, first.epoch)
-    heavier = lab.codec.encode(
-        lab.moved(4.0), b.label(first, samples=30), Encoding.DELTA_FLOAT16, lab.initial
+    heavier = seal_tensors(
+        lab.codec.encode(
+            lab.moved(4.0), b.label(first, samples=30), Encoding.DELTA_FLOAT16, lab.initial
+        ),
+        key_of("b"),
     )
     assert b.deliver(first, heavier) == Accepted(1, first.epoch)
 
@@ -377,7 +395,7 @@ def test_a_federation_from_its_first_round_to_its_end(lab: Lab) -> None:
 
     assert b.expect(RoundAnnouncement) == second
     for device in (a, b):
-        same = lab.codec.encode(model, device.label(second))
+        same = seal_tensors(lab.codec.encode(model, device.label(second)), key_of(device.name))
         assert device.deliver(second, same) == Accepted(2, second.epoch)
     third = a.expect(RoundAnnouncement)
     assert (third.round, third.purpose) == (3, Purpose.EVALUATE)
@@ -390,7 +408,7 @@ def test_a_federation_from_its_first_round_to_its_end(lab: Lab) -> None:
     retained = lab.broker.retained()
     assert not [topic for topic in retained if topic.startswith("pfedfrz-bin/")]
     assert TOPICS.round not in retained
-    offline = decode_message(retained[TOPICS.coordinator_status], CoordinatorStatus)
+    offline = open_message(retained[TOPICS.coordinator_status], CoordinatorStatus)
     assert offline.presence is Presence.OFFLINE
 
 
@@ -648,17 +666,18 @@ def test_a_device_whose_status_is_cleared_is_gone(lab: Lab) -> None:
 def nan(lab: Lab, device: Device, round_: RoundAnnouncement) -> bytes:
     tensors = lab.moved(1.0)
     tensors["head.bias"][1] = np.nan
-    return lab.codec.encode(tensors, device.label(round_))
+    return seal_tensors(lab.codec.encode(tensors, device.label(round_)), key_of(device.name))
 
 
 def too_far(lab: Lab, device: Device, round_: RoundAnnouncement) -> bytes:
-    return lab.codec.encode(lab.moved(1e6), device.label(round_))
+    payload = lab.codec.encode(lab.moved(1e6), device.label(round_))
+    return seal_tensors(payload, key_of(device.name))
 
 
 def relabelled(**changes: object) -> Callable[[Lab, Device, RoundAnnouncement], bytes]:
     def make(lab: Lab, device: Device, round_: RoundAnnouncement) -> bytes:
         label = msgspec.structs.replace(device.label(round_), **changes)
-        return lab.codec.encode(lab.moved(1.0), label)
+        return seal_tensors(lab.codec.encode(lab.moved(1.0), label), key_of(device.name))
 
     return make
 
@@ -667,17 +686,18 @@ def personal(lab: Lab, device: Device, round_: RoundAnnouncement) -> bytes:
     """The personal group where the shared one is due."""
     codec = SharedCodec(lab.bundle.manifest.layout(Group.PERSONAL))
     own = lab.bundle.initial_weights(Group.PERSONAL)
-    return codec.encode(own, device.label(round_))
+    return seal_tensors(codec.encode(own, device.label(round_)), key_of(device.name))
 
 
 def other_shape(lab: Lab, device: Device, round_: RoundAnnouncement) -> bytes:
     turned = tuple(msgspec.structs.replace(s, shape=s.shape[::-1]) for s in lab.codec.layout)
     tensors = {name: np.ascontiguousarray(w.T) for name, w in lab.moved(1.0).items()}
-    return SharedCodec(turned).encode(tensors, device.label(round_))
+    payload = SharedCodec(turned).encode(tensors, device.label(round_))
+    return seal_tensors(payload, key_of(device.name))
 
 
 def a_model(lab: Lab, device: Device, round_: RoundAnnouncement) -> bytes:
-    return lab.codec.encode(lab.moved(1.0), ModelLabel(0))
+    return seal_tensors(lab.codec.encode(lab.moved(1.0), ModelLabel(0)), key_of(device.name))
 
 
 def garbage(lab: Lab, device: Device, round_: RoundAnnouncement) -> bytes:
@@ -686,8 +706,16 @@ def garbage(lab: Lab, device: Device, round_: RoundAnnouncement) -> bytes:
 
 def damaged(lab: Lab, device: Device, round_: RoundAnnouncement) -> bytes:
     content = bytearray(lab.payload(device, round_, 1.0))
-    content[-1] ^= 1
+    content[-1 - SIGNATURE_BYTES] ^= 1
     return bytes(content)
+
+
+def unsigned(lab: Lab, device: Device, round_: RoundAnnouncement) -> bytes:
+    return lab.codec.encode(lab.moved(1.0), device.label(round_))
+
+
+def signed_by_another(lab: Lab, device: Device, round_: RoundAnnouncement) -> bytes:
+    return seal_tensors(unsigned(lab, device, round_), key_of("somebody"))
 
 
 REFUSED = {
@@ -703,6 +731,8 @@ REFUSED = {
     "a model": (a_model, RejectReason.MALFORMED),
     "garbage": (garbage, RejectReason.MALFORMED),
     "a flipped bit": (damaged, RejectReason.WRONG_DIGEST),
+    "no signature": (unsigned, RejectReason.WRONG_SIGNATURE),
+    "another's signature": (signed_by_another, RejectReason.WRONG_SIGNATURE),
 }
 
 
@@ -836,10 +866,8 @@ def test_bytes_that_are_no_message_are_counted_and_never_raise(lab: Lab) -> None
         sent += 1
 
     send()
-    wait_for(lambda: sum(life.service.malformed.values()) == sent)
-    assert set(life.service.malformed) == {RejectReason.MALFORMED}
-    stranger.publish(TOPICS.device("x", "event"), b"")
-    wait_for(lambda: sum(life.service.malformed.values()) == sent + 1)
+    wait_for(lambda: sum(life.service.ignored.values()) == sent)
+    assert set(life.service.ignored) <= {RejectReason.NOT_SIGNED, RejectReason.NOT_ENROLLED}
     for device in (a, b):
         assert device.deliver(first, lab.payload(device, first, 1.0)) == Accepted(1, first.epoch)
     assert finish(lab, life).accepted == 2
@@ -854,8 +882,8 @@ def test_a_message_of_any_length_is_bounded(lab: Lab) -> None:
     huge.start()
     huge.publish(TOPICS.device("x", "event"), nested)
     huge.publish(TOPICS.device("x", "status"), bytes(5 << 20))
-    wait_for(lambda: sum(life.service.malformed.values()) == 2)
-    assert life.service.malformed[RejectReason.TOO_LARGE] == 1
+    wait_for(lambda: sum(life.service.ignored.values()) == 2)
+    assert life.service.ignored[RejectReason.TOO_LARGE] == 1
     huge.close()
 
 
@@ -866,7 +894,9 @@ def test_no_message_on_any_topic_ends_the_process(lab: Lab) -> None:
     report = LocalReport(10, 0.5, 0.5, 1.0)
     offer = UpdateReady(1, first.epoch, "boot", digest, describe_transfer(payload), report)
     valid: dict[str, list[msgspec.Struct]] = {
-        "status": [DeviceStatus(Presence.ONLINE, "boot", digest, "onnxruntime", 10)],
+        "status": [
+            DeviceStatus(Presence.ONLINE, "boot", digest, "onnxruntime", 10, key_of("x").public)
+        ],
         "event": [
             offer,
             Evaluated(1, first.epoch, "boot", report),
@@ -881,6 +911,19 @@ def test_no_message_on_any_topic_ends_the_process(lab: Lab) -> None:
                 lambda m: st.just(encode_message(m)) | _changed(encode_message(m))
             )
             | st.binary(max_size=50),
+        )
+    )
+    by_members = st.sampled_from(["a", "x", "y"]).flatmap(
+        lambda name: LEAVES.flatmap(
+            lambda leaf: st.tuples(
+                st.just(TOPICS.device(name, leaf)),
+                st.sampled_from(valid[leaf]).flatmap(
+                    lambda m: (
+                        st.just(signed(m, TOPICS.device(name, leaf), name))
+                        | _changed(signed(m, TOPICS.device(name, leaf), name))
+                    )
+                ),
+            )
         )
     )
     chunks = st.tuples(
@@ -904,7 +947,7 @@ def test_no_message_on_any_topic_ends_the_process(lab: Lab) -> None:
     stranger.start()
 
     @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.lists(texts | chunks | odd, max_size=6))
+    @given(st.lists(texts | by_members | chunks | odd, max_size=6))
     def send(messages: list[tuple[str, bytes]]) -> None:
         for topic, content in messages:
             stranger.publish(topic, content)
@@ -929,7 +972,7 @@ def test_paused_it_opens_no_round_until_it_is_resumed(lab: Lab) -> None:
     life.service.request(DesiredState.PAUSE)
     wait_for(
         lambda: (
-            decode_message(lab.broker.retained()[TOPICS.control], Control).desired
+            open_message(lab.broker.retained()[TOPICS.control], Control).desired
             is DesiredState.PAUSE
         )
     )
@@ -956,7 +999,7 @@ def test_interrupted_it_ends_but_the_federation_goes_on(lab: Lab) -> None:
     assert life.finished is False
     retained = lab.broker.retained()
     assert TOPICS.round in retained
-    assert decode_message(retained[TOPICS.control], Control).desired is DesiredState.RUN
+    assert open_message(retained[TOPICS.control], Control).desired is DesiredState.RUN
 
 
 def test_a_coordinator_that_vanishes_is_offline_by_its_will_and_online_when_it_is_back(
@@ -966,7 +1009,7 @@ def test_a_coordinator_that_vanishes_is_offline_by_its_will_and_online_when_it_i
 
     def presence() -> Presence:
         payload = lab.broker.retained()[TOPICS.coordinator_status]
-        return decode_message(payload, CoordinatorStatus).presence
+        return open_message(payload, CoordinatorStatus).presence
 
     assert presence() is Presence.ONLINE
     lab.broker.drop("coordinator", stay_away=True)

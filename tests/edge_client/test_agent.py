@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from identities import COORDINATOR, identity_of, key_of, signed
 from numpy.typing import NDArray
 
 from pfedfrz_edge.agent import DeviceAgent, device_will
@@ -52,9 +53,10 @@ from pfedfrz_protocol import (
     TransferReference,
     UpdateLabel,
     UpdateReady,
-    decode_message,
     describe_transfer,
-    encode_message,
+    open_message,
+    open_tensors,
+    seal_tensors,
     split_chunks,
     tensors_digest,
 )
@@ -112,7 +114,8 @@ class Coordinator:
         return {name: w * np.float32(1 + version / 10) for name, w in start.items()}
 
     def payload(self, version: int) -> bytes:
-        return self.codec.encode(self.model(version), ModelLabel(version))
+        payload = self.codec.encode(self.model(version), ModelLabel(version))
+        return seal_tensors(payload, key_of(COORDINATOR))
 
     def publish_model(self, version: int) -> None:
         chunks = enumerate(split_chunks(self.payload(version)))
@@ -135,7 +138,7 @@ class Coordinator:
         return RoundAnnouncement(number, epoch, bundle or mine, purpose, model, selected, 60.0)
 
     def announce(self, announcement: RoundAnnouncement) -> None:
-        self.link.publish_retained(TOPICS.round, encode_message(announcement))
+        self.link.publish_retained(TOPICS.round, signed(announcement, TOPICS.round, COORDINATOR))
 
     def open(self, number: int, *, epoch: int = EPOCH, purpose: Purpose = Purpose.TRAIN) -> None:
         """Publish a round's model and announce the round."""
@@ -143,10 +146,12 @@ class Coordinator:
         self.announce(self.announcement(number, epoch=epoch, purpose=purpose))
 
     def command(self, command: Command) -> None:
-        self.link.publish(TOPICS.device("me", "command"), encode_message(command))
+        topic = TOPICS.device("me", "command")
+        self.link.publish(topic, signed(command, topic, COORDINATOR))
 
     def control(self, desired: DesiredState) -> None:
-        self.link.publish_retained(TOPICS.control, encode_message(Control(desired, EPOCH)))
+        control = signed(Control(desired, EPOCH), TOPICS.control, COORDINATOR)
+        self.link.publish_retained(TOPICS.control, control)
 
     def take(self) -> None:
         """One event of the link, if one comes."""
@@ -157,7 +162,7 @@ class Coordinator:
         if chunk:
             self.chunks.append((chunk[1], chunk[2], event.payload))
         else:
-            self.events.append(decode_message(event.payload, DeviceEvent))  # type: ignore[arg-type]
+            self.events.append(open_message(event.payload, DeviceEvent))  # type: ignore[arg-type]
 
     def expect(self, kind: type[Kind]) -> Kind:
         """The next event of that kind; those before it are dropped."""
@@ -172,7 +177,7 @@ class Coordinator:
 
     def receive(self, number: int, transfer: TransferReference) -> bytes:
         """The whole payload of an upload."""
-        reassembly = Reassembly(transfer, self.codec.max_payload_bytes)
+        reassembly = Reassembly(transfer, self.codec.max_sealed_bytes)
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             while self.chunks:
@@ -207,10 +212,11 @@ class Device:
 
     def __init__(self, lab: "Lab", boot_id: str, limits: LinkLimits | None = None) -> None:
         self.runtime = Counting(lab.runtime)
-        will = device_will(lab.settings, lab.bundle, boot_id)
+        identity = identity_of("me")
+        will = device_will(lab.settings, lab.bundle, boot_id, identity)
         self.link = MemoryLink(lab.broker, "me", will=will, limits=limits)
         self.agent = DeviceAgent(
-            lab.settings, lab.bundle, self.runtime, lab.data, self.link, boot_id
+            lab.settings, lab.bundle, self.runtime, lab.data, self.link, boot_id, identity
         )
         self.thread = threading.Thread(target=self.agent.run, name=boot_id, daemon=True)
 
@@ -245,6 +251,7 @@ class Lab:
             encoding=Encoding.FLOAT32,
             heartbeat_s=0.02,
             exit_when_stopped=True,
+            coordinator_key=key_of(COORDINATOR).public,
         )
         self.devices: list[Device] = []
 
@@ -255,14 +262,14 @@ class Lab:
     def status(self) -> DeviceStatus:
         """What the broker says of the device."""
         payload = self.broker.retained()[TOPICS.device("me", "status")]
-        return decode_message(payload, DeviceStatus)
+        return open_message(payload, DeviceStatus)
 
     def beats(self) -> list[Heartbeat]:
         """The heartbeats so far."""
         topic = TOPICS.device("me", "heartbeat")
         with self.broker.lock:
             beats = [c.payload for c in self.broker.captured if c.topic == topic]
-        return [decode_message(beat, Heartbeat) for beat in beats]
+        return [open_message(beat, Heartbeat) for beat in beats]
 
     def states(self) -> list[str]:
         """The states in the heartbeats so far."""
@@ -286,7 +293,8 @@ class Lab:
         return found
 
     def decoded(self, payload: bytes) -> tuple[UpdateLabel, Parameters]:
-        header, tensors = self.coordinator.codec.decode(payload)
+        opened = open_tensors(payload).require_signer(key_of("me").public)
+        header, tensors = self.coordinator.codec.decode(opened)
         assert isinstance(header.label, UpdateLabel)
         return header.label, tensors
 
@@ -468,7 +476,7 @@ def test_progress_is_sent_once_and_waits_for_nothing(lab: Lab) -> None:
     with lab.broker.lock:
         sent = [(c.payload, c.qos) for c in lab.broker.captured if c.topic == topic]
     by_kind = {
-        type(decode_message(payload, DeviceEvent)): qos  # type: ignore[arg-type]
+        type(open_message(payload, DeviceEvent)): qos  # type: ignore[arg-type]
         for payload, qos in sent
     }
     assert by_kind == {PhaseProgress: 0, UpdateReady: 1}
@@ -726,7 +734,8 @@ def test_no_bytes_on_any_topic_end_the_process(lab: Lab) -> None:
     }
     texts = st.sampled_from(sorted(valid)).flatmap(
         lambda topic: st.tuples(
-            st.just(topic), st.binary(max_size=300) | _flipped(encode_message(valid[topic]))
+            st.just(topic),
+            st.binary(max_size=300) | _flipped(signed(valid[topic], topic, COORDINATOR)),
         )
     )
     chunks = st.tuples(
@@ -811,11 +820,11 @@ def test_interrupted_in_the_middle_of_training_it_ends_and_says_goodbye(lab: Lab
 
 
 def test_a_device_that_vanishes_is_said_to_be_offline_by_its_will(lab: Lab) -> None:
-    will = device_will(lab.settings, lab.bundle, "boot-1")
+    will = device_will(lab.settings, lab.bundle, "boot-1", identity_of("me"))
     assert will.retain
     assert will.delay_s > 0
     assert will.topic == TOPICS.device("me", "status")
-    status = decode_message(will.payload, DeviceStatus)
+    status = open_message(will.payload, DeviceStatus)
     assert (status.presence, status.boot_id) == (Presence.OFFLINE, "boot-1")
 
 

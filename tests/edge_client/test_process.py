@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+from identities import COORDINATOR, key_of, signed
 
 from pfedfrz_edge.configuration import load_device_settings
 from pfedfrz_edge.local_data import LocalData
@@ -23,6 +24,7 @@ from pfedfrz_protocol import (
     Accepted,
     Bundle,
     ConfigurationError,
+    CoordinatorStatus,
     DeviceEvent,
     DeviceStatus,
     Grant,
@@ -37,9 +39,10 @@ from pfedfrz_protocol import (
     SharedCodec,
     Topics,
     UpdateReady,
-    decode_message,
     describe_transfer,
-    encode_message,
+    open_message,
+    open_tensors,
+    seal_tensors,
     split_chunks,
     tensors_digest,
 )
@@ -162,7 +165,7 @@ class Coordinator:
         self.link = MqttLink(BrokerAddress.parse(broker.url), "coordinator")
         self.codec = SharedCodec.for_manifest(bundle.manifest)
         self.shared = bundle.initial_weights(Group.SHARED)
-        payload = self.codec.encode(self.shared, ModelLabel(0))
+        payload = seal_tensors(self.codec.encode(self.shared, ModelLabel(0)), key_of(COORDINATOR))
         digest = tensors_digest(self.shared)
         self.round = RoundAnnouncement(
             1,
@@ -180,7 +183,11 @@ class Coordinator:
         self.link.subscribe(TOPICS.every_update_chunk)
         items = [(TOPICS.model_chunk(0, n), c) for n, c in enumerate(split_chunks(payload))]
         self.link.publish_bulk(items, tag="model", retained=True)
-        self.link.publish_retained(TOPICS.round, encode_message(self.round))
+        status = CoordinatorStatus(
+            Presence.ONLINE, bundle.manifest.digest, 1, key_of(COORDINATOR).public
+        )
+        for topic, state in ((TOPICS.coordinator_status, status), (TOPICS.round, self.round)):
+            self.link.publish_retained(topic, signed(state, topic, COORDINATOR))
         self.link.start()
         self.link.wait_until_up(PATIENCE_S)
 
@@ -194,8 +201,8 @@ class Coordinator:
             self.chunks.append((chunk[2], event.payload))
             return None
         if event.topic.endswith("/status"):
-            return decode_message(event.payload, DeviceStatus)
-        decoded: object = decode_message(event.payload, DeviceEvent)  # type: ignore[arg-type]
+            return open_message(event.payload, DeviceStatus)
+        decoded: object = open_message(event.payload, DeviceEvent)  # type: ignore[arg-type]
         return decoded
 
     def expect(self, kind: type[Kind]) -> Kind:
@@ -211,8 +218,9 @@ class Coordinator:
 
     def receive(self, ready: UpdateReady) -> bytes:
         """The upload after a grant."""
-        self.link.publish(TOPICS.device("me", "command"), encode_message(Grant(1, 1)))
-        reassembly = Reassembly(ready.transfer, self.codec.max_payload_bytes)
+        topic = TOPICS.device("me", "command")
+        self.link.publish(topic, signed(Grant(1, 1), topic, COORDINATOR))
+        reassembly = Reassembly(ready.transfer, self.codec.max_sealed_bytes)
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             while self.chunks:
@@ -224,6 +232,7 @@ class Coordinator:
 
     def close(self) -> None:
         self.link.clear_retained(TOPICS.round)
+        self.link.clear_retained(TOPICS.coordinator_status)
         self.link.clear_retained(TOPICS.device("me", "status"))
         self.link.drop_bulk("model")
         self.link.close()
@@ -259,10 +268,10 @@ def test_killed_with_a_trained_update_it_uploads_it_without_training_again(
         again = coordinator.expect(UpdateReady)
         assert again.boot_id != ready.boot_id
         assert (again.round, again.transfer, again.report) == (1, ready.transfer, ready.report)
-        _, tensors = coordinator.codec.decode(coordinator.receive(again))
+        _, tensors = coordinator.codec.decode(open_tensors(coordinator.receive(again)).payload)
         assert tensors_digest(tensors) != tensors_digest(coordinator.shared)
-        accepted = encode_message(Accepted(1, 1))
-        coordinator.link.publish(TOPICS.device("me", "command"), accepted)
+        topic = TOPICS.device("me", "command")
+        coordinator.link.publish(topic, signed(Accepted(1, 1), topic, COORDINATOR))
         pending = board.folder / "state" / "pending-update.msgpack"
         deadline = time.monotonic() + PATIENCE_S
         while pending.exists():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from identities import COORDINATOR, key_of
 from tiny_bundle import SHARED, make_bundle
 
 from pfedfrz_edge.outbox import PendingUpdate
@@ -48,6 +49,7 @@ from pfedfrz_protocol import (
     SharedCodec,
     UpdateReady,
     describe_transfer,
+    seal_tensors,
     tensors_digest,
 )
 
@@ -62,7 +64,7 @@ def shared(version: int) -> Parameters:
 
 
 def payload(version: int) -> bytes:
-    return CODEC.encode(shared(version), ModelLabel(version))
+    return seal_tensors(CODEC.encode(shared(version), ModelLabel(version)), key_of(COORDINATOR))
 
 
 def reference(version: int) -> ModelReference:
@@ -81,7 +83,8 @@ def announce(
     version: int | None = None,
 ) -> AnnouncementSeen:
     model = reference(number - 1 if version is None else version)
-    return AnnouncementSeen(RoundAnnouncement(number, epoch, bundle, purpose, model, selected, 9.0))
+    announcement = RoundAnnouncement(number, epoch, bundle, purpose, model, selected, 9.0)
+    return AnnouncementSeen(announcement, key_of(COORDINATOR).public)
 
 
 def key(number: int) -> WorkKey:
@@ -351,7 +354,7 @@ def test_a_model_that_is_too_large_is_not_fetched() -> None:
         9.0,
     )
     mine = session()
-    assert kinds(mine.handle(AnnouncementSeen(announcement))) == [Complain]
+    assert kinds(mine.handle(AnnouncementSeen(announcement, ""))) == [Complain]
     assert mine.state is SessionState.IDLE
 
 

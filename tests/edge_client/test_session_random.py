@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from identities import COORDINATOR, key_of
 from tiny_bundle import SHARED, make_bundle
 
 from pfedfrz_edge.outbox import PendingUpdate
@@ -46,6 +47,7 @@ from pfedfrz_protocol import (
     SharedCodec,
     UpdateReady,
     describe_transfer,
+    seal_tensors,
     tensors_digest,
 )
 
@@ -59,7 +61,7 @@ def _models() -> list[tuple[bytes, ModelReference]]:
     for version in range(VERSIONS):
         random = np.random.default_rng(version)
         tensors = {n: random.normal(size=s).astype(np.float32) for n, s in SHARED.items()}
-        payload = CODEC.encode(tensors, ModelLabel(version))
+        payload = seal_tensors(CODEC.encode(tensors, ModelLabel(version)), key_of(COORDINATOR))
         reference = ModelReference(version, tensors_digest(tensors), describe_transfer(payload))
         made.append((payload, reference))
     return made
@@ -152,7 +154,8 @@ class SessionMachine(RuleBasedStateMachine):
                     MODELS[number - 1][1],
                     ("me", "other") if selected else ("other",),
                     9.0,
-                )
+                ),
+                key_of(COORDINATOR).public,
             )
         )
 
@@ -209,7 +212,10 @@ class SessionMachine(RuleBasedStateMachine):
         self.disk_is_full = False
         self.send(
             AnnouncementSeen(
-                RoundAnnouncement(1, 99, MANIFEST.digest, Purpose.TRAIN, MODELS[0][1], ("me",), 9.0)
+                RoundAnnouncement(
+                    1, 99, MANIFEST.digest, Purpose.TRAIN, MODELS[0][1], ("me",), 9.0
+                ),
+                key_of(COORDINATOR).public,
             )
         )
         self.right_chunk()

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from identities import key_of
 from numpy.typing import NDArray
 
 from pfedfrz_edge.local_data import LabelledData, LocalData
@@ -36,6 +37,7 @@ from pfedfrz_protocol import (
     TrainableSet,
     TransferReference,
     UpdateLabel,
+    open_tensors,
     tensors_digest,
 )
 
@@ -123,6 +125,7 @@ class Desk:
             "store": self.store,
             "encoding": Encoding.DELTA_FLOAT16,
             "boot_id": "boot",
+            "key": key_of("me"),
             "initial_personal": bundle.initial_weights(Group.PERSONAL),
             "post": self.posted.put,
             **changes,
@@ -166,7 +169,9 @@ class Desk:
 
     def decoded(self, event: object) -> tuple[Encoding, UpdateLabel, Parameters]:
         assert isinstance(event, UpdateTrained)
-        header, tensors = self.codec.decode(event.update.payload, self.received)
+        header, tensors = self.codec.decode(
+            open_tensors(event.update.payload).require_signer(key_of("me").public), self.received
+        )
         assert isinstance(header.label, UpdateLabel)
         return header.encoding, header.label, tensors
 

@@ -11,7 +11,15 @@ from emulated_runs import FinishedRun
 from numpy.typing import NDArray
 
 from pfedfrz_edge.personal_store import PersonalStore
-from pfedfrz_protocol import Encoding, Group, Parameters, SharedCodec, Topics, split_chunks
+from pfedfrz_protocol import (
+    Encoding,
+    Group,
+    Parameters,
+    SharedCodec,
+    Topics,
+    open_tensors,
+    split_chunks,
+)
 from pfedfrz_storage import load_tensors
 
 WINDOW = 16
@@ -109,7 +117,7 @@ def test_the_same_search_finds_every_update_in_its_own_encoding(run: FinishedRun
     payloads = transfers(run.messages)
     for device in run.fleet.devices:
         stem = topics.update_chunk(device.name, 1, 0).rpartition("/")[0]
-        header, update = codec.decode(payloads[stem], base)
+        header, update = codec.decode(open_tensors(payloads[stem]).payload, base)
         assert header.encoding is Encoding.DELTA_FLOAT16
         largest = max(update, key=lambda name: update[name].size)
         step = (update[largest] - base[largest]).astype(np.float16)

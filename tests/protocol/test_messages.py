@@ -16,6 +16,7 @@ from pfedfrz_protocol import (
     Heartbeat,
     LocalReport,
     ModelReference,
+    NotAdmitted,
     PhaseProgress,
     Presence,
     ProtocolError,
@@ -25,6 +26,7 @@ from pfedfrz_protocol import (
     RoundAnnouncement,
     RoundFailed,
     RoundMetrics,
+    Succession,
     TrainableSet,
     TransferReference,
     UpdateReady,
@@ -36,13 +38,19 @@ D = "ab" * 32
 T = TransferReference(10, D)
 REPORT = LocalReport(100, 0.25, 0.5, 1.5, 10, 1.0, 2.0)
 MESSAGES: list[tuple[msgspec.Struct, type]] = [
-    (CoordinatorStatus(Presence.ONLINE, D, 3), CoordinatorStatus),
+    (CoordinatorStatus(Presence.ONLINE, D, 3, D), CoordinatorStatus),
     (Control(DesiredState.PAUSE, 3), Control),
     (
         RoundAnnouncement(1, 2, D, Purpose.TRAIN, ModelReference(0, D, T), ("a", "b"), 60.0),
         RoundAnnouncement,
     ),
-    (DeviceStatus(Presence.OFFLINE, "b00t", D, "onnxruntime", 5), DeviceStatus),
+    (DeviceStatus(Presence.OFFLINE, "b00t", D, "onnxruntime", 5, D), DeviceStatus),
+    (
+        DeviceStatus(
+            Presence.ONLINE, "b00t", D, "onnxruntime", 5, D, (Succession(D, "cd" * 32, D + D),)
+        ),
+        DeviceStatus,
+    ),
     (Heartbeat("b00t", "idle", 3, 1.5), Heartbeat),
     (PhaseProgress(1, 0, 2, TrainableSet.PERSONAL, 0, 1, 2.3), DeviceEvent),
     (UpdateReady(1, 2, "b00t", D, T, REPORT), DeviceEvent),
@@ -51,6 +59,7 @@ MESSAGES: list[tuple[msgspec.Struct, type]] = [
     (Grant(1, 2), Command),
     (Accepted(1, 2), Command),
     (Rejected(1, 2, RejectReason.LATE, "over"), Command),
+    (NotAdmitted(RejectReason.NOT_ENROLLED, "ask"), Command),
     (
         RoundMetrics(
             1, Purpose.TRAIN, 0, 2, 1, {RejectReason.LATE: 1}, 0, 0.5, None, None, 9, 8, 1.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import msgspec
+from identities import signed
 
 from pfedfrz_emulator.observer import FederationView
 from pfedfrz_protocol import (
@@ -24,7 +25,6 @@ from pfedfrz_protocol import (
     TrainableSet,
     TransferReference,
     UpdateReady,
-    encode_message,
 )
 
 DIGEST = "0" * 64
@@ -38,10 +38,10 @@ class Speaker:
     view: FederationView = field(default_factory=lambda: FederationView(Topics("lab")))
 
     def say(self, topic: str, message: msgspec.Struct) -> None:
-        self.view.see(topic, encode_message(message))
+        self.view.see(topic, signed(message, topic, "anybody"))
 
     def status(self, device: str, presence: Presence = Presence.ONLINE) -> None:
-        message = DeviceStatus(presence, "boot", DIGEST, "onnxruntime", 60)
+        message = DeviceStatus(presence, "boot", DIGEST, "onnxruntime", 60, "0" * 64)
         self.say(self.view.topics.device(device, "status"), message)
 
     def announce(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from identities import COORDINATOR, identity_of, key_of, signed
 from tiny_bundle import make_bundle
 
 from pfedfrz_coordinator.configuration import CoordinatorSettings
@@ -44,9 +45,9 @@ from pfedfrz_protocol import (
     TransferReference,
     UpdateLabel,
     UpdateReady,
-    decode_message,
     describe_transfer,
-    encode_message,
+    open_message,
+    seal_tensors,
     split_chunks,
 )
 from pfedfrz_storage import load_tensors
@@ -131,8 +132,10 @@ class Device:
         self.codec = SharedCodec.for_manifest(BUNDLE.manifest)
         self.link.subscribe(TOPICS.round)
         self.link.subscribe(TOPICS.device(name, "command"))
-        status = DeviceStatus(Presence.ONLINE, "boot", DIGEST, "onnxruntime", 10)
-        self.link.publish_retained(TOPICS.device(name, "status"), encode_message(status))
+        key = key_of(name).public
+        status = DeviceStatus(Presence.ONLINE, "boot", DIGEST, "onnxruntime", 10, key)
+        topic = TOPICS.device(name, "status")
+        self.link.publish_retained(topic, signed(status, topic, name))
         self.link.start()
 
     def update(self) -> Parameters:
@@ -147,10 +150,10 @@ class Device:
             if not isinstance(event, Message) or not event.payload:
                 continue
             if event.topic == TOPICS.round:
-                told = decode_message(event.payload, RoundAnnouncement)
+                told = open_message(event.payload, RoundAnnouncement)
                 if told.epoch > epoch and self.name in told.selected:
                     payload = self._offer(told)
-            elif isinstance(decode_message(event.payload, Command), Grant) and payload:  # type: ignore[arg-type]
+            elif isinstance(open_message(event.payload, Command), Grant) and payload:  # type: ignore[arg-type]
                 for chunk, content in enumerate(split_chunks(payload)):
                     self.link.publish(TOPICS.update_chunk(self.name, told.round, chunk), content)
                 return told.epoch
@@ -158,11 +161,12 @@ class Device:
 
     def _offer(self, told: RoundAnnouncement) -> bytes:
         label = UpdateLabel(self.name, "boot", told.round, 10, told.model.digest)
-        payload = self.codec.encode(self.update(), label)
+        payload = seal_tensors(self.codec.encode(self.update(), label), key_of(self.name))
         digest, transfer = told.model.digest, describe_transfer(payload)
         report = LocalReport(10, 0.5)
         ready = UpdateReady(told.round, told.epoch, "boot", digest, transfer, report)
-        self.link.publish(TOPICS.device(self.name, "event"), encode_message(ready))
+        topic = TOPICS.device(self.name, "event")
+        self.link.publish(topic, signed(ready, topic, self.name))
         return payload
 
 
@@ -181,7 +185,9 @@ def test_a_service_keeps_the_updates_opens_again_and_closes_with_the_rule_it_was
             aggregation="krum:attackers=1",
             rounds=RoundPolicy(rounds=1, start_devices=6, quorum=0.5, evaluate=False),
         )
-        service = CoordinatorService(settings, BUNDLE, link, clock=lambda: now[0])
+        service = CoordinatorService(
+            settings, BUNDLE, link, identity_of(COORDINATOR), clock=lambda: now[0]
+        )
         finished.append(service.run())
 
     thread = threading.Thread(target=run, daemon=True)

@@ -1,0 +1,328 @@
+"""Who may speak: every message of a device passes here before anything else sees it.
+
+A message is taken when it is within its sender's quota, decodes, and is signed with the key that
+the registry has for the device on whose topic it came. A status introduces a device: it is signed
+with the key that it carries, and enrols that key when a window is open (`permit_join_s`).
+
+Only faults that are provably the device's own count towards its quarantine: an update that it
+signed and that was refused, a failure that it reported. What anybody could have put on its topic
+is counted and ignored, else a stranger could have a device thrown out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from pfedfrz_protocol import (
+    ConfigurationError,
+    DeviceStatus,
+    Presence,
+    ProtocolError,
+    PublicKey,
+    RejectReason,
+    decode_message,
+    follow_successions,
+    split_signature,
+)
+from pfedfrz_storage import read_configuration
+
+from .quotas import QuotaPolicy, Quotas
+from .registry import Registry, RegistryRow, Standing
+
+__all__ = ["Admission", "EnrolmentPolicy", "QuarantinePolicy", "read_accept_list"]
+
+log = logging.getLogger(__name__)
+_LONGEST_WINDOW_S = 10 * 365 * 86_400
+_MOST_REMEMBERED = 1000
+_BOOTS_REMEMBERED = 8
+_STRANGERS = ""
+
+Kind = TypeVar("Kind")
+
+
+class EnrolmentPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How devices become known."""
+
+    devices: Path | None = None
+    """The accept list: a TOML file with a table [devices] of NAME = "public key"."""
+    permit_join_s: float = 3600.0
+    """For how long a new federation lets in whoever asks, from its first start on; 0 for never.
+    `pfedfrz devices permit-join` opens the window again."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.permit_join_s <= _LONGEST_WINDOW_S:
+            raise ConfigurationError(
+                f"[enrolment] permit_join_s = {self.permit_join_s} (want 0 to {_LONGEST_WINDOW_S})"
+            )
+
+
+class QuarantinePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a device is kept out."""
+
+    failures: int = 5
+    """Refused updates and failed rounds in a row; 0 for never."""
+
+    def __post_init__(self) -> None:
+        if self.failures < 0:
+            raise ConfigurationError(f"[quarantine] failures = {self.failures} (want 0 or more)")
+
+
+class _AcceptList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    devices: dict[
+        Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")], PublicKey
+    ] = {}
+
+
+def read_accept_list(path: Path) -> dict[str, str]:
+    """`{device: public key}`; ConfigurationError names the file and the fault."""
+    return read_configuration(path, _AcceptList).devices
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A status that was not let in, to be looked at again when a person has changed something."""
+
+    topic: str
+    payload: bytes
+
+
+class Admission:
+    """The gate of one federation."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        federation: str,
+        clock: Callable[[], float],
+        *,
+        enrolment: EnrolmentPolicy,
+        quarantine: QuarantinePolicy,
+        quotas: QuotaPolicy,
+    ) -> None:
+        """Take the accept list over, open the first window; ConfigurationError for a bad list."""
+        self._registry = registry
+        self._federation = federation
+        self._enrolment = enrolment
+        self._quarantine = quarantine
+        self.quotas = Quotas(quotas, clock)
+        self._known: dict[str, RegistryRow] = {}
+        self._asked: dict[str, _Asked] = {}
+        self._boots: dict[str, deque[str]] = {}
+        self._accepted: Counter[str] = Counter()
+        """Accepted updates that the registry has not been told of."""
+        if registry.permit_join_s() is None:
+            registry.permit_join(enrolment.permit_join_s)
+        self._list_stamp: tuple[int, int] | None = None
+        self._take_accept_list()
+        self._refresh()
+
+    # Messages
+
+    def open(self, device: str, topic: str, payload: bytes, kind: type[Kind]) -> Kind:
+        """The message of an enrolled device; ProtocolError when it is not to be listened to."""
+        row = self._require_enrolled(device)
+        signed = split_signature(payload)
+        message = decode_message(signed.body, kind)
+        if not signed.is_by(row.key, topic):
+            raise ProtocolError(RejectReason.WRONG_SIGNATURE, f"not signed with {device}'s key")
+        return message
+
+    def open_status(self, device: str, topic: str, payload: bytes) -> DeviceStatus:
+        """The status of an enrolled device, or of one that is enrolled by it.
+
+        ProtocolError when it is not let in, whose reason the device should be told.
+        """
+        signed = split_signature(payload)
+        status = decode_message(signed.body, DeviceStatus)
+        if not signed.is_by(status.key, topic):
+            raise ProtocolError(RejectReason.WRONG_SIGNATURE, "not signed with the key it carries")
+        try:
+            self._let_in(device, status)
+        except ProtocolError:
+            if device in self._asked or len(self._asked) < _MOST_REMEMBERED:
+                self._asked[device] = _Asked(topic, payload)
+            raise
+        self._asked.pop(device, None)
+        if status.presence is Presence.ONLINE:
+            self._watch_boots(device, status.boot_id)
+        return status
+
+    def sender(self, device: str) -> str:
+        """Whose quota a message on the device's topic uses up."""
+        return device if device in self._known else _STRANGERS
+
+    def key_of(self, device: str) -> str:
+        """The key of an enrolled device; ProtocolError for any other."""
+        return self._require_enrolled(device).key
+
+    def is_enrolled(self, device: str) -> bool:
+        """Whether the device is let in."""
+        row = self._known.get(device)
+        return row is not None and row.standing is Standing.ENROLLED
+
+    # What devices have done
+
+    def count_accepted(self, device: str) -> None:
+        """An update of the device was accepted; written down with the traffic."""
+        self._accepted[device] += 1
+
+    def count_failure(self, device: str, detail: str, *, rejected: bool) -> str | None:
+        """An update was refused or a round failed; why that quarantines the device, or None."""
+        self._registry.count_accepted({device: self._accepted.pop(device, 0)})
+        failures = self._registry.count_failure(device, rejected=rejected)
+        if not self._quarantine.failures or failures < self._quarantine.failures:
+            return None
+        reason = f"{failures} failures in a row, the last: {detail}"
+        self._registry.quarantine(device, reason[:300])
+        self._refresh(device)
+        return reason
+
+    def write_down_traffic(self) -> None:
+        """Put what was counted since the last time into the registry."""
+        accepted, self._accepted = self._accepted, Counter()
+        self._registry.count_accepted(accepted)
+        drained = self.quotas.drain()
+        self._registry.add_traffic(
+            {name: (t.messages, t.payload_bytes, t.ignored) for name, t in drained.items() if name}
+        )
+
+    # What a person changes
+
+    def look_for_changes(self) -> tuple[frozenset[str], list[tuple[str, str, bytes]]]:
+        """Devices that are not let in any more, and (device, topic, status) to look at again.
+
+        Both are empty when nobody has changed anything since the last call.
+        """
+        took = self._take_accept_list()
+        if not self._registry.changed() and not took:
+            return frozenset(), []
+        before = {name for name in self._known if self.is_enrolled(name)}
+        self._refresh()
+        barred = frozenset(name for name in before if not self.is_enrolled(name))
+        asked, self._asked = self._asked, {}
+        return barred, [(name, a.topic, a.payload) for name, a in asked.items()]
+
+    # Inside
+
+    def _require_enrolled(self, device: str) -> RegistryRow:
+        row = self._known.get(device)
+        if row is None:
+            raise ProtocolError(RejectReason.NOT_ENROLLED, f"{device} is not known here")
+        if row.standing is not Standing.ENROLLED:
+            raise _refusal(row)
+        return row
+
+    def _let_in(self, device: str, status: DeviceStatus) -> None:
+        row = self._known.get(device)
+        if self._registry.is_revoked(status.key):
+            raise ProtocolError(RejectReason.REVOKED, "this key was revoked; make a new one")
+        if row is None or row.standing is Standing.WAITING:
+            self._enrol_or_wait(device, status.key)
+            return
+        if row.standing is Standing.REVOKED:
+            raise _refusal(row)
+        if status.key != row.key:
+            owner = f"{self._federation}/device/{device}"
+            if not follow_successions(row.key, status.key, status.successions, owner):
+                raise ProtocolError(
+                    RejectReason.WRONG_SIGNATURE,
+                    f"{device} is known by another key ({row.key[:12]}...); if it was installed "
+                    f"anew: pfedfrz devices accept {device} --key {status.key}",
+                )
+            self._registry.replace_key(device, status.key)
+            log.info("%s has rotated its key: %s...", device, status.key[:12])
+            self._refresh(device)
+        if row.standing is Standing.QUARANTINED:
+            raise _refusal(row)
+
+    def _enrol_or_wait(self, device: str, key: str) -> None:
+        if self._registry.permit_join_s():
+            self._registry.enrol(device, key)
+            log.info("%s is enrolled with the key %s...", device, key[:12])
+            self._refresh(device)
+            return
+        row = self._known.get(device)
+        if row is None or row.key != key:
+            self._registry.let_wait(device, key)
+            self._refresh(device)
+        raise ProtocolError(
+            RejectReason.NOT_ENROLLED,
+            f"{device} is not enrolled and no permit-join window is open; where the coordinator "
+            f"runs: pfedfrz devices accept {device} --key {key}",
+        )
+
+    def _watch_boots(self, device: str, boot_id: str) -> None:
+        """A process that is started anew has a new boot id; one that alternates is two machines."""
+        boots = self._boots.setdefault(device, deque(maxlen=_BOOTS_REMEMBERED))
+        if boots and boots[-1] == boot_id:
+            return
+        if boot_id in boots:
+            log.warning(
+                "two machines speak as %s: was its card copied? Give one of them a name and a key "
+                "of its own",
+                device,
+            )
+            boots.clear()
+        boots.append(boot_id)
+
+    def _take_accept_list(self) -> bool:
+        path = self._enrolment.devices
+        if path is None:
+            return False
+        try:
+            found = path.stat()
+            stamp = (found.st_mtime_ns, found.st_size)
+            if stamp == self._list_stamp:
+                return False
+            listed = read_accept_list(path)
+        except OSError as error:
+            if self._list_stamp is None:
+                raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+            return False
+        except ConfigurationError as error:
+            if self._list_stamp is None:
+                raise
+            log.error("the accept list stays as it was: %s", error)
+            self._list_stamp = stamp
+            return False
+        self._list_stamp = stamp
+        new = dict[str, str]()
+        known = {row.name: row for row in self._registry.rows()}
+        for name, key in listed.items():
+            row = known.get(name)
+            # A key that has been rotated since stands; so does a revocation.
+            if row is not None and row.origin == key and row.standing is not Standing.WAITING:
+                continue
+            if self._registry.is_revoked(key):
+                log.warning("%s is on the accept list with a revoked key; it stays out", name)
+                continue
+            new[name] = key
+        self._registry.enrol_all(new)
+        return True
+
+    def _refresh(self, device: str | None = None) -> None:
+        if device is None:
+            self._known = {row.name: row for row in self._registry.rows()}
+            return
+        row = self._registry.find(device)
+        if row is not None:
+            self._known[device] = row
+
+
+def _refusal(row: RegistryRow) -> ProtocolError:
+    match row.standing:
+        case Standing.QUARANTINED:
+            detail = f"{row.reason}; to let it back: pfedfrz devices readmit {row.name}"
+            return ProtocolError(RejectReason.QUARANTINED, detail)
+        case Standing.REVOKED:
+            return ProtocolError(RejectReason.REVOKED, f"the key of {row.name} was revoked")
+        case _:
+            return ProtocolError(RejectReason.NOT_ENROLLED, f"{row.name} is not enrolled")

@@ -27,7 +27,9 @@ _COMMANDS = {
     "inspect": "show what is in a bundle",
     "doctor": "measure what a bundle costs on this board",
     "coordinator": "run the rounds of a federation",
+    "devices": "see, let in and keep out the devices of a federation",
     "device": "take part in a federation",
+    "rotate-key": "give a device or the coordinator a new key",
     "dataset": "fetch a dataset and say what it holds",
 }
 
@@ -52,7 +54,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"pfedfrz.commands.{cmd_name}")
+        module = importlib.import_module(f"pfedfrz.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

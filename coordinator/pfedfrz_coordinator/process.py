@@ -5,13 +5,18 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from pfedfrz_storage import load_or_make_identity, lock_directory, read_bundle_file
+from pfedfrz_storage import (
+    load_or_make_identity,
+    lock_directory,
+    read_bundle_file,
+    rotate_identity,
+)
 from pfedfrz_transport import BrokerAddress, MqttLink
 
 from .configuration import load_coordinator_settings
 from .service import CoordinatorService, coordinator_will
 
-__all__ = ["run_coordinator"]
+__all__ = ["rotate_coordinator_key", "run_coordinator"]
 
 
 def run_coordinator(configuration: Path) -> bool:
@@ -36,3 +41,14 @@ def run_coordinator(configuration: Path) -> bool:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: service.interrupt())
         return service.run()
+
+
+def rotate_coordinator_key(configuration: Path) -> str:
+    """The public key of a coordinator that is not running, after it was given a new one.
+
+    Raises ConfigurationError while it runs, and for what a person must mend.
+    """
+    settings = load_coordinator_settings(configuration)
+    with lock_directory(settings.state_dir):
+        owner = f"{settings.federation}/coordinator"
+        return rotate_identity(settings.key_path, owner).key.public

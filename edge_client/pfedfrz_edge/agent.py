@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from pfedfrz_protocol import (
     Bundle,
     Command,
@@ -23,6 +25,8 @@ from pfedfrz_protocol import (
     RoundAnnouncement,
     SharedCodec,
     Topics,
+    open_tensors,
+    seal_tensors,
     sign_message,
     split_chunks,
 )
@@ -43,7 +47,7 @@ from .configuration import DeviceSettings
 from .feature_cache import FeatureBudget
 from .local_data import LocalData
 from .local_training import LocalTraining
-from .outbox import Outbox, SettledRound
+from .outbox import Outbox, PendingUpdate, SettledRound
 from .personal_store import PersonalStore
 from .runtimes import Runtime
 from .session import DeviceSession
@@ -180,7 +184,7 @@ class DeviceAgent:
             boot_id,
             digest,
             codec,
-            self._outbox.get(),
+            self._pending_update(),
             (settled.epoch, settled.round) if settled else None,
         )
         self._worker: Worker | None = None
@@ -208,6 +212,19 @@ class DeviceAgent:
                 self._worker.join(_JOIN_S)
             self._say(Presence.OFFLINE)
             link.close()
+
+    def _pending_update(self) -> PendingUpdate | None:
+        """The update that waits since before, signed anew if the key was rotated meanwhile."""
+        pending, key = self._outbox.get(), self._identity.key
+        if pending is None:
+            return None
+        try:
+            payload = open_tensors(pending.payload).payload
+        except ProtocolError as error:
+            log.error("the update that waits cannot be used, the round is trained again: %s", error)
+            return None
+        sealed = seal_tensors(payload, key)  # the same bytes, if the key is the same
+        return msgspec.structs.replace(pending, payload=sealed)
 
     def interrupt(self) -> None:
         """End the process; may be called from a signal handler."""

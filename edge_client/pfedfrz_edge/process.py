@@ -6,7 +6,12 @@ import signal
 from pathlib import Path
 
 from pfedfrz_protocol import Bundle
-from pfedfrz_storage import load_or_make_identity, lock_directory, read_bundle_file
+from pfedfrz_storage import (
+    load_or_make_identity,
+    lock_directory,
+    read_bundle_file,
+    rotate_identity,
+)
 from pfedfrz_transport import BrokerAddress, MqttLink
 
 from .agent import DeviceAgent, device_will, new_boot_id
@@ -15,7 +20,7 @@ from .local_data import LocalData, load_labelled
 from .runtimes import load_runtime
 from .worker import Tamper
 
-__all__ = ["read_local_data", "run_device"]
+__all__ = ["read_local_data", "rotate_device_key", "run_device"]
 
 
 def read_local_data(settings: DeviceSettings, bundle: Bundle) -> LocalData:
@@ -50,3 +55,14 @@ def run_device(configuration: Path, tamper: Tamper | None = None) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: agent.interrupt())
         agent.run()
+
+
+def rotate_device_key(configuration: Path) -> str:
+    """The public key of a device that is not running, after it was given a new one.
+
+    Raises ConfigurationError while the device runs, and for what a person must mend.
+    """
+    settings = load_device_settings(configuration)
+    with lock_directory(settings.state_dir, mode=0o700):
+        owner = f"{settings.federation}/device/{settings.device}"
+        return rotate_identity(settings.key_path, owner).key.public

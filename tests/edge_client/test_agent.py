@@ -336,7 +336,9 @@ def test_two_rounds_from_birth_to_goodbye(lab: Lab) -> None:
         assert_same(lab.stored().weights, expected.personal)
         personal = expected.personal
     digest = lab.bundle.manifest.digest
-    assert lab.status() == DeviceStatus(Presence.ONLINE, "boot-1", digest, "onnxruntime", 40)
+    key = key_of("me").public
+    online = DeviceStatus(Presence.ONLINE, "boot-1", digest, "onnxruntime", 40, key)
+    assert lab.status() == online
     coordinator.control(DesiredState.STOP)
     device.thread.join(PATIENCE_S)
     assert not device.alive

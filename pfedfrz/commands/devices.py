@@ -1,0 +1,157 @@
+"""`pfedfrz devices`: who takes part in a federation, said where its coordinator runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+if TYPE_CHECKING:
+    from pfedfrz_coordinator.registry import Registry, RegistryRow
+
+__all__ = ["command"]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_TITLES = ("device", "standing", "key", "accepted", "rejected", "messages", "MB", "ignored")
+
+
+def _config(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        required=True,
+        help="The coordinator's TOML file.",
+    )(function)
+
+
+@contextmanager
+def _registry(config: Path) -> Iterator[Registry]:
+    from pfedfrz_coordinator.configuration import load_coordinator_settings
+    from pfedfrz_coordinator.registry import Registry
+
+    registry = Registry(load_coordinator_settings(config).state_dir, create=False)
+    try:
+        yield registry
+    finally:
+        registry.close()
+
+
+@click.group("devices")
+def command() -> None:
+    """See, let in and keep out the devices of a federation.
+
+    The coordinator may be running: it follows within a second.
+
+    \b
+    Examples:
+      pfedfrz devices list --config coordinator.toml
+      pfedfrz devices permit-join --config coordinator.toml --for 10m
+      pfedfrz devices revoke pi-3 --config coordinator.toml
+    """
+
+
+@command.command("list")
+@_config
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_command(config: Path, as_json: bool) -> None:
+    """Show every device: its standing, its key, and what it has sent."""
+    with _registry(config) as registry:
+        rows, window_s = registry.rows(), registry.permit_join_s()
+    if as_json:
+        content = {"permit_join_s": window_s, "devices": rows}
+        click.echo(msgspec.json.format(msgspec.json.encode(content), indent=2))
+        return
+    for line in _table(rows):
+        click.echo(line)
+    left = f"open for another {window_s:.0f} s" if window_s else "closed"
+    click.echo(f"permit-join window: {left}")
+
+
+@command.command("permit-join")
+@_config
+@click.option("--for", "duration", default="10m", metavar="TIME", help="As 90s, 10m, 2h or 0s.")
+def permit_join_command(config: Path, duration: str) -> None:
+    """Let in every new device that asks, for a while; 0s ends it."""
+    seconds = _seconds(duration)
+    with _registry(config) as registry:
+        registry.permit_join(seconds)
+    click.echo(f"new devices are let in for {seconds:g} s" if seconds else "the window is closed")
+
+
+@command.command("accept")
+@_config
+@click.argument("device")
+@click.option("--key", metavar="HEX", help="Its public key.  [default: the one it asked with]")
+def accept_command(config: Path, device: str, key: str | None) -> None:
+    """Let one device in, or let it in again with a new key."""
+    with _registry(config) as registry:
+        registry.accept(device, key)
+        row = registry.find(device)
+    click.echo(f"{device} is enrolled with the key {row.key if row else key}")
+
+
+@command.command("revoke")
+@_config
+@click.argument("device")
+def revoke_command(config: Path, device: str) -> None:
+    """Make a device's key good for nothing, for ever: a stolen board, a copied card."""
+    with _registry(config) as registry:
+        registry.revoke(device)
+    click.echo(
+        f"the key of {device} is revoked; with a new key it can be accepted again. Take its "
+        "account off the broker too"
+    )
+
+
+@command.command("readmit")
+@_config
+@click.argument("device")
+def readmit_command(config: Path, device: str) -> None:
+    """Let a quarantined device back."""
+    with _registry(config) as registry:
+        registry.readmit(device)
+    click.echo(f"{device} is back")
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not found:
+        raise click.UsageError(f"--for {text}: write a number and s, m, h or d, such as 10m")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _table(rows: list[RegistryRow]) -> list[str]:
+    """The devices as aligned columns, with the reason behind whoever is kept out."""
+    if not rows:
+        return ["no device has been heard of yet"]
+    cells = [
+        (
+            row.name,
+            row.standing.value,
+            f"{row.key[:12]}...",
+            str(row.accepted),
+            str(row.rejected),
+            str(row.messages),
+            f"{row.bytes / 1e6:.1f}",
+            str(row.ignored),
+        )
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(_TITLES, *cells, strict=True)]
+    lines = [_TITLES, *cells]
+    reasons = ["", *(row.reason for row in rows)]
+    return [
+        "  ".join(
+            [
+                *(cell.ljust(w) for cell, w in zip(line[:3], widths, strict=False)),
+                *(cell.rjust(w) for cell, w in zip(line[3:], widths[3:], strict=True)),
+                reason,
+            ]
+        ).rstrip()
+        for line, reason in zip(lines, reasons, strict=True)
+    ]

@@ -24,6 +24,7 @@ from pfedfrz_protocol import (
     DesiredState,
     DeviceEvent,
     Evaluated,
+    Grant,
     Heartbeat,
     ModelLabel,
     ModelReference,
@@ -40,11 +41,13 @@ from pfedfrz_protocol import (
     RoundFailed,
     SharedCodec,
     Topics,
+    TransferReference,
     UpdateReady,
     describe_transfer,
     open_tensors,
     seal_tensors,
     sign_message,
+    spans_of,
     split_chunks,
     tensors_digest,
 )
@@ -88,6 +91,7 @@ __all__ = ["CoordinatorService", "coordinator_will"]
 log = logging.getLogger(__name__)
 _IDLE_POLL_S = 1.0
 _LOOK_FOR_CHANGES_S = 1.0
+_PARTS_FOR_EACH_PLACE = 4
 
 
 def coordinator_will(settings: CoordinatorSettings, bundle: Bundle, identity: OwnIdentity) -> Will:
@@ -388,18 +392,20 @@ class CoordinatorService:
             self._bar(device, reason)
             self._send(device, NotAdmitted(RejectReason.QUARANTINED, reason))
 
-    def _journal_verdict(self, device: str, verdict: Rejected) -> None:
-        """Write a refused update down, before its device is told.
+    def _reject(self, device: str, verdict: Rejected) -> None:
+        """Tell a device that its update is refused, after that was written down.
 
         Offers that are late, come twice or are nobody's turn are answered and not written down:
         whoever makes them up shall not fill the disk.
         """
+        reason, detail = verdict.reason, verdict.detail
         size = self._refused_bytes.pop(device, None)
-        if size is not None or verdict.reason is RejectReason.WRONG_BASE:
-            self._state.journal.reject(
-                verdict.round, device, verdict.reason, verdict.detail, size or 0
-            )
-            self._count_failure(device, f"{verdict.reason.value}: {verdict.detail}", rejected=True)
+        if size is None and reason is not RejectReason.WRONG_BASE:
+            self._send(device, verdict)
+            return
+        self._state.journal.reject(verdict.round, device, reason, detail, size or 0)
+        self._send(device, verdict)
+        self._count_failure(device, f"{reason.value}: {detail}", rejected=True)
 
     # What the engine decides
 
@@ -408,14 +414,17 @@ class CoordinatorService:
             case OpenRound(announcement):
                 self._open_round(announcement)
             case ExpectUpload(device, number, transfer):
-                try:
-                    reassembly = Reassembly(transfer, self._codec.max_sealed_bytes)
-                    self._uploads[device] = _Upload(number, reassembly)
-                except ProtocolError as error:
-                    self._refuse(device, number, error, 0)
+                self._expect_upload(device, number, transfer)
+            case SendCommand(device, Grant() as grant) if device in self._uploads:
+                # What came before the link was lost, or before a grant expired, is not asked again.
+                reassembly = self._uploads[device].reassembly
+                if reassembly.held_bytes:
+                    missing = spans_of(reassembly.missing)
+                    grant = msgspec.structs.replace(grant, chunks=missing)
+                self._send(device, grant)
+            case SendCommand(device, Rejected() as verdict):
+                self._reject(device, verdict)
             case SendCommand(device, command):
-                if isinstance(command, Rejected):
-                    self._journal_verdict(device, command)
                 self._send(device, command)
             case Aggregate(number, devices):
                 self._uploads.clear()
@@ -430,6 +439,32 @@ class CoordinatorService:
                 self._state.journal.note(_printable(text))
             case Finish():
                 self._finish()
+
+    def _expect_upload(self, device: str, number: int, transfer: TransferReference) -> None:
+        known = self._uploads.pop(device, None)
+        try:
+            if (
+                known is not None
+                and (known.round, known.reassembly.transfer) == (number, transfer)
+                and known.reassembly.missing
+            ):
+                upload = _Upload(number, known.reassembly)
+            else:
+                upload = _Upload(number, Reassembly(transfer, self._codec.max_sealed_bytes))
+        except ProtocolError as error:
+            self._refuse(device, number, error, 0)
+            return
+        self._uploads[device] = upload
+        self._drop_old_parts()
+
+    def _drop_old_parts(self) -> None:
+        """Parts of uploads whose grant expired are kept as long as there is room for them."""
+        room = _PARTS_FOR_EACH_PLACE * self._settings.rounds.uploads_at_once
+        for device in list(self._uploads):
+            if len(self._uploads) <= room:
+                return
+            if not self._engine.awaits_upload(device, self._uploads[device].round):
+                del self._uploads[device]
 
     def _send(self, device: str, command: Command) -> None:
         topic = self._topics.device(device, "command")
@@ -449,7 +484,7 @@ class CoordinatorService:
 
     def _open_round(self, announcement: RoundAnnouncement) -> None:
         self._state.open_round(announcement)
-        self._uploads.clear()
+        self._uploads = {d: u for d, u in self._uploads.items() if u.round == announcement.round}
         version, old = announcement.model.version, self._published_version
         if version != old:
             chunks = enumerate(split_chunks(self._payload))

@@ -44,6 +44,7 @@ from pfedfrz_transport import (
 )
 
 from .configuration import DeviceSettings
+from .download_store import DownloadStore
 from .feature_cache import FeatureBudget
 from .local_data import LocalData
 from .local_training import LocalTraining
@@ -65,6 +66,7 @@ from .session_exchange import (
     Event,
     FetchModel,
     ForgetPending,
+    KeepChunk,
     KeepPending,
     LinkRestored,
     Quit,
@@ -178,6 +180,7 @@ class DeviceAgent:
         self._unproved: dict[str, Message] = {}
         """The last round and control that were not signed with a key that is trusted, yet."""
         self._context.personal()  # a store that cannot be read is said now, not in a round
+        self._downloads = DownloadStore(settings.state_dir)
         settled = self._outbox.settled()
         self._session = DeviceSession(
             settings.device,
@@ -186,6 +189,7 @@ class DeviceAgent:
             codec,
             self._pending_update(),
             (settled.epoch, settled.round) if settled else None,
+            self._downloads.load(codec.max_sealed_bytes),
         )
         self._worker: Worker | None = None
         self._next_work: StartWork | None = None
@@ -337,10 +341,14 @@ class DeviceAgent:
     def _execute(self, action: Action) -> None:
         link, topics = self._link, self._topics
         match action:
-            case FetchModel(version):
-                link.subscribe(topics.model_chunks(version))
-            case StopFetching(version):
-                link.unsubscribe(topics.model_chunks(version))
+            case FetchModel(version, numbers):
+                for number in numbers:
+                    link.subscribe(topics.model_chunk(version, number))
+            case StopFetching(version, numbers):
+                for number in numbers:
+                    link.unsubscribe(topics.model_chunk(version, number))
+            case KeepChunk(transfer, number, data):
+                self._downloads.keep(transfer, number, data)
             case StartWork():
                 self._start_work(action)
             case CancelWork():
@@ -350,10 +358,10 @@ class DeviceAgent:
             case Announce(said):
                 if not self._publish("event", said):
                     self._is_something_unsaid = True
-            case Upload(number, payload):
-                chunks = enumerate(split_chunks(payload))
+            case Upload(number, payload, wanted):
+                chunks = split_chunks(payload)
                 device = self._settings.device
-                items = [(topics.update_chunk(device, number, n), chunk) for n, chunk in chunks]
+                items = [(topics.update_chunk(device, number, n), chunks[n]) for n in wanted]
                 try:
                     link.publish_bulk(items, tag=_UPLOAD_TAG)
                 except (LinkOverflow, PayloadTooLarge) as error:

@@ -25,7 +25,6 @@ from pfedfrz_protocol import (
     Parameters,
     ProtocolError,
     Purpose,
-    Reassembly,
     Rejected,
     RejectReason,
     RoundAnnouncement,
@@ -35,10 +34,13 @@ from pfedfrz_protocol import (
     chunk_count,
     describe_transfer,
     next_state,
+    numbers_in,
     open_tensors,
     tensors_digest,
 )
 
+from .download_store import StoredDownload
+from .model_download import ModelDownload
 from .outbox import PendingUpdate
 from .session_exchange import (
     Action,
@@ -54,6 +56,7 @@ from .session_exchange import (
     Event,
     FetchModel,
     ForgetPending,
+    KeepChunk,
     KeepPending,
     LinkRestored,
     Quit,
@@ -69,9 +72,6 @@ from .session_exchange import (
 from .session_states import TRANSITIONS, SessionState, Signal
 
 __all__ = ["DeviceSession"]
-
-_FETCH_AGAIN = 3
-"""How often a model that came wrong is asked for again in one round."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,11 @@ class DeviceSession:
         codec: SharedCodec,
         pending: PendingUpdate | None = None,
         settled: tuple[int, int] | None = None,
+        stored: StoredDownload | None = None,
     ) -> None:
-        """`pending` and `settled`, an (epoch, round), are what the outbox holds from before."""
+        """`pending` and `settled`, an (epoch, round), are what the outbox holds from before, and
+        `stored` what has been kept of a model.
+        """
         self._device = device
         self._boot_id = boot_id
         self._bundle = bundle_digest
@@ -107,9 +110,9 @@ class DeviceSession:
         self._answer: Evaluated | RoundFailed | None = None
         """What settled the announced round, where that was not an update."""
         self._held: _HeldModel | None = None
-        self._reassembly: Reassembly | None = None
+        self._stored = stored
+        self._download: ModelDownload | None = None
         self._downloaded_bytes = 0
-        self._fetches_left = 0
         self._complained_of = ""
         self._heard = False
         """Whether a coordinator has been heard in this life."""
@@ -225,13 +228,25 @@ class DeviceSession:
             stale = [ForgetPending()]
         if self._held and self._held.digest == announcement.model.digest:
             return [*stale, *self._work(announcement, self._held)]
+        return [*stale, *self._fetch(announcement)]
+
+    def _fetch(self, announcement: RoundAnnouncement) -> list[Action]:
+        model, stored = announcement.model, self._stored
+        self._stored = None
+        if self._download is not None and self._download.transfer == model.transfer:
+            self._move(Signal.FETCH)
+            self._download.ask_again()
+            return [FetchModel(model.version, self._download.ask())]
         try:
-            self._reassembly = Reassembly(announcement.model.transfer, self._codec.max_sealed_bytes)
+            self._download = ModelDownload(model.transfer, self._codec.max_sealed_bytes)
         except ProtocolError as error:
-            return [*stale, Complain(f"round {announcement.round} cannot be fetched: {error}")]
-        self._fetches_left = _FETCH_AGAIN
+            return [Complain(f"round {announcement.round} cannot be fetched: {error}")]
         self._move(Signal.FETCH)
-        return [*stale, FetchModel(announcement.model.version)]
+        if stored is not None and stored.transfer == model.transfer:
+            payload = self._download.resume(stored.chunks)
+            if payload is not None:
+                return self._open_model(announcement, payload)
+        return [FetchModel(model.version, self._download.ask())]
 
     def _work(self, announcement: RoundAnnouncement, held: _HeldModel) -> list[Action]:
         self._move(Signal.WORK)
@@ -241,49 +256,52 @@ class DeviceSession:
     # The model arrives
 
     def _on_chunk(self, version: int, number: int, data: bytes) -> list[Action]:
-        announcement = self._announcement
+        announcement, download = self._announcement, self._download
         if (
             self._state is not SessionState.FETCHING
             or announcement is None
-            or self._reassembly is None
+            or download is None
             or version != announcement.model.version
+            or number not in download.asked
         ):
             return []
         self._downloaded_bytes += len(data)
-        source = f"model {version}, chunk {number}"
         try:
-            payload = self._reassembly.add(number, data)
+            payload = download.take(number, data)
         except ProtocolError as error:
-            return [Complain(f"{source}: {error}"), *self._fetch_again(version, error)]
-        if payload is None:
+            complaint = Complain(f"model {version}, chunk {number}: {error}")
+            let_go = download.start_over(error)
+            if let_go is None:
+                return [complaint]
+            return [
+                complaint, StopFetching(version, let_go), FetchModel(version, download.ask()),
+            ]  # fmt: skip
+        keep = KeepChunk(download.transfer, number, data)
+        if payload is not None:
+            return [keep, *self._stop_fetching(number), *self._open_model(announcement, payload)]
+        actions: list[Action] = [keep]
+        if number not in download.asked:
+            actions.append(StopFetching(version, (number,)))
+        more = download.ask()
+        return [*actions, FetchModel(version, more)] if more else actions
+
+    def _stop_fetching(self, *also: int) -> list[Action]:
+        """Let go of everything that is asked for, and of `also`."""
+        if self._announcement is None or self._download is None:
             return []
+        chunks = tuple(sorted({*self._download.asked, *also}))
+        return [StopFetching(self._announcement.model.version, chunks)] if chunks else []
+
+    def _open_model(self, announcement: RoundAnnouncement, payload: bytes) -> list[Action]:
         try:
             _, tensors = self._codec.decode(open_tensors(payload).require_signer(self._signer))
             if tensors_digest(tensors) != announcement.model.digest:
                 raise ProtocolError(RejectReason.WRONG_DIGEST, "not the announced model")
         except ProtocolError as error:
-            return [Complain(f"{source}: {error}")]
-        self._reassembly = None
+            return [Complain(f"model {announcement.model.version}: {error}")]
+        self._download = None
         self._held = _HeldModel(announcement.model.digest, tensors)
-        return [StopFetching(version), *self._work(announcement, self._held)]
-
-    def _fetch_again(self, version: int, error: ProtocolError) -> list[Action]:
-        """Ask for the retained chunks anew when those that came were no whole together.
-
-        A stray chunk, or one of an earlier federation that the broker still held, is in the place
-        of a right one, which may have come before it. A model of one chunk has no such place: its
-        right chunk either came, and was taken, or is still to come.
-        """
-        collected = self._reassembly
-        if (
-            error.reason is not RejectReason.WRONG_DIGEST
-            or collected is None
-            or chunk_count(collected.transfer.payload_bytes) == 1
-            or not self._fetches_left
-        ):
-            return []
-        self._fetches_left -= 1
-        return [StopFetching(version), FetchModel(version)]
+        return self._work(announcement, self._held)
 
     # The work ends
 
@@ -373,7 +391,9 @@ class DeviceSession:
             return []
         again = self._state is SessionState.UPLOADING
         self._move(Signal.GRANTED)
-        upload = Upload(grant.round, self._pending.payload)
+        payload = self._pending.payload
+        chunks = numbers_in(grant.chunks, chunk_count(len(payload)))
+        upload = Upload(grant.round, payload, chunks)
         return [CancelUpload(), upload] if again else [upload]
 
     def _on_not_admitted(self, word: NotAdmitted) -> list[Action]:
@@ -406,9 +426,8 @@ class DeviceSession:
         """Leave whatever is going on for the current round."""
         actions: list[Action] = []
         match self._state:
-            case SessionState.FETCHING if self._announcement:
-                self._reassembly = None
-                actions = [StopFetching(self._announcement.model.version)]
+            case SessionState.FETCHING:
+                actions = self._stop_fetching()
             case SessionState.WORKING:
                 actions = [CancelWork()]
             case SessionState.UPLOADING:

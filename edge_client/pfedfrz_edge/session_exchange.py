@@ -11,6 +11,7 @@ from pfedfrz_protocol import (
     LocalReport,
     Parameters,
     RoundAnnouncement,
+    TransferReference,
 )
 
 from .outbox import PendingUpdate
@@ -29,6 +30,7 @@ __all__ = [
     "Event",
     "FetchModel",
     "ForgetPending",
+    "KeepChunk",
     "KeepPending",
     "LinkRestored",
     "Quit",
@@ -142,16 +144,27 @@ Event = (
 
 @dataclass(frozen=True)
 class FetchModel:
-    """Subscribe to the chunks of a model version."""
+    """Subscribe to these chunks of a model version."""
 
     version: int
+    chunks: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class StopFetching:
-    """Unsubscribe from them."""
+    """Unsubscribe from these chunks."""
 
     version: int
+    chunks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class KeepChunk:
+    """Put a chunk on the disk, so that a restart need not fetch it again."""
+
+    transfer: TransferReference
+    number: int
+    data: bytes
 
 
 @dataclass(frozen=True)
@@ -178,10 +191,11 @@ class Announce:
 
 @dataclass(frozen=True)
 class Upload:
-    """Send the payload in chunks, from the first one."""
+    """Send these chunks of the payload."""
 
     round: int
     payload: bytes
+    chunks: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -224,6 +238,7 @@ class Quit:
 Action = (
     FetchModel
     | StopFetching
+    | KeepChunk
     | StartWork
     | CancelWork
     | Announce

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from .bundle import Bundle, Parameters, read_bundle, write_bundle
 from .choice import parse_choice, split_choice
-from .chunks import CHUNK_BYTES, Reassembly, chunk_count, describe_transfer, split_chunks
+from .chunks import (
+    CHUNK_BYTES,
+    Reassembly,
+    chunk_count,
+    describe_transfer,
+    numbers_in,
+    spans_of,
+    split_chunks,
+)
 from .configuration import decode_configuration
 from .errors import (
     BundleError,
@@ -164,6 +172,7 @@ __all__ = [
     "is_public_key",
     "make_succession",
     "next_state",
+    "numbers_in",
     "open_message",
     "open_tensors",
     "parse_choice",
@@ -172,6 +181,7 @@ __all__ = [
     "seal_tensors",
     "sha256_hex",
     "sign_message",
+    "spans_of",
     "split_choice",
     "split_chunks",
     "split_signature",

@@ -7,11 +7,21 @@ right length; chunks may come in any order and more than once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .errors import ProtocolError, RejectReason
 from .manifest import sha256_hex
-from .messages import TransferReference
+from .messages import MAX_SPANS, TransferReference
 
-__all__ = ["CHUNK_BYTES", "Reassembly", "chunk_count", "describe_transfer", "split_chunks"]
+__all__ = [
+    "CHUNK_BYTES",
+    "Reassembly",
+    "chunk_count",
+    "describe_transfer",
+    "numbers_in",
+    "spans_of",
+    "split_chunks",
+]
 
 CHUNK_BYTES = 256 * 1024
 
@@ -30,6 +40,24 @@ def split_chunks(payload: bytes) -> list[bytes]:
 def describe_transfer(payload: bytes) -> TransferReference:
     """The reference that announces `payload`."""
     return TransferReference(len(payload), sha256_hex(payload))
+
+
+def spans_of(numbers: Sequence[int], limit: int = MAX_SPANS) -> tuple[tuple[int, int], ...]:
+    """Ascending numbers as (first, last) spans; the last one takes in the rest beyond `limit`."""
+    spans = list[tuple[int, int]]()
+    for number in numbers:
+        if spans and (number == spans[-1][1] + 1 or len(spans) == limit):
+            spans[-1] = (spans[-1][0], number)
+        else:
+            spans.append((number, number))
+    return tuple(spans)
+
+
+def numbers_in(spans: Sequence[tuple[int, int]], count: int) -> tuple[int, ...]:
+    """The chunk numbers below `count` in the spans, ascending; of no spans, all of them."""
+    if not spans:
+        return tuple(range(count))
+    return tuple(sorted({n for first, last in spans for n in range(first, min(last + 1, count))}))
 
 
 class Reassembly:

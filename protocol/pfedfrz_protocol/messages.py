@@ -46,12 +46,14 @@ __all__ = [
 
 MAX_MESSAGE_BYTES = 4 << 20
 MAX_TEXT = 500
+MAX_SPANS = 1000
 
 Count = Annotated[int, Meta(ge=0, le=1 << 48)]
 Number = Annotated[int, Meta(ge=0, le=999_999_999)]
 # \Z and not $, which a newline may follow.
 Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")]
+ChunkSpan = tuple[Number, Number]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 """For people. Structs that have one bring it into the form of `one_line`, whoever wrote it."""
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -240,6 +242,8 @@ class Grant(_Tagged, frozen=True, tag="grant"):
 
     round: Number
     epoch: Number
+    chunks: Annotated[tuple[ChunkSpan, ...], Meta(max_length=MAX_SPANS)] = ()
+    """What is still missing, as (first, last) numbers of chunks; nothing here means all of them."""
 
 
 class Accepted(_Tagged, frozen=True, tag="accepted"):

@@ -18,6 +18,7 @@ from identities import COORDINATOR, identity_of, key_of, signed
 from pfedfrz_coordinator.configuration import CoordinatorSettings
 from pfedfrz_coordinator.journal import Journal
 from pfedfrz_coordinator.policy import RoundPolicy
+from pfedfrz_coordinator.registry import Registry
 from pfedfrz_coordinator.service import CoordinatorService, coordinator_will
 from pfedfrz_coordinator.validation import ValidationPolicy
 from pfedfrz_protocol import (
@@ -36,6 +37,7 @@ from pfedfrz_protocol import (
     Group,
     LocalReport,
     ModelLabel,
+    NotAdmitted,
     Parameters,
     PhaseProgress,
     Presence,
@@ -658,6 +660,100 @@ def test_a_device_whose_status_is_cleared_is_gone(lab: Lab) -> None:
     wait_for(lambda: life.link.is_up)
     _, b = lab.device("a"), lab.device("b")
     assert b.expect(RoundAnnouncement).selected == ("a", "b")
+
+
+# Uploads that are cut
+
+
+def test_after_a_cut_only_the_missing_chunks_are_asked_for(large_lab: Lab) -> None:
+    lab = large_lab
+    _, a, _, first = begin(lab)
+    payload = lab.payload(a, first, 1.0)
+    assert len(split_chunks(payload)) == 4
+    a.offer(first, payload)
+    assert a.expect(Grant).chunks == ()
+    a.upload(1, payload, 1, 2)
+    a.offer(first, payload)  # as after a lost link
+    assert a.expect(Grant).chunks == ((0, 0), (3, 3))
+    a.upload(1, payload, 0, 3)
+    assert a.expect(Accepted | Rejected) == Accepted(1, first.epoch)  # type: ignore[arg-type]
+
+
+def test_another_update_begins_from_nothing(large_lab: Lab) -> None:
+    lab = large_lab
+    _, a, _, first = begin(lab)
+    payload, other = lab.payload(a, first, 1.0), lab.payload(a, first, 2.0)
+    a.offer(first, payload)
+    a.expect(Grant)
+    a.upload(1, payload, 1, 2)
+    a.offer(first, other)
+    assert a.expect(Grant).chunks == ()
+    a.upload(1, other)
+    assert a.expect(Accepted | Rejected) == Accepted(1, first.epoch)  # type: ignore[arg-type]
+
+
+def test_chunks_that_come_again_and_again_are_refused_in_the_end(large_lab: Lab) -> None:
+    lab = large_lab
+    _, a, b, first = begin(lab)
+    payload = lab.payload(a, first, 1.0)
+    a.offer(first, payload)
+    a.expect(Grant)
+    for _ in range(20):
+        a.upload(1, payload, 1)
+    verdict = a.expect(Rejected)
+    assert verdict.reason is RejectReason.QUOTA_EXCEEDED
+    assert b.deliver(first, lab.payload(b, first, 1.0)) == Accepted(1, first.epoch)
+
+
+# Who may take part
+
+
+def test_a_device_that_keeps_failing_is_quarantined_and_the_round_goes_on(lab: Lab) -> None:
+    life, a, b, round_ = begin(lab, rounds=20, quorum=0.4)
+    for _ in range(5):
+        bad = nan(lab, a, round_)
+        verdict = a.deliver(round_, bad)
+        assert isinstance(verdict, Rejected)
+        good = seal_tensors(lab.codec.encode(b.fetch(round_), b.label(round_)), key_of("b"))
+        assert b.deliver(round_, good) == Accepted(round_.round, round_.epoch)
+        round_ = b.expect(RoundAnnouncement)
+    word = a.expect(NotAdmitted)
+    assert word.reason is RejectReason.QUARANTINED
+    assert "5 failures in a row, the last: not-finite" in word.detail
+    good = seal_tensors(lab.codec.encode(b.fetch(round_), b.label(round_)), key_of("b"))
+    assert b.deliver(round_, good) == Accepted(round_.round, round_.epoch)
+    assert b.expect(RoundAnnouncement).selected == ("b",)
+    Registry(lab.disk).readmit("a")
+    life.after(2.0)
+    assert "a is kept out: 5 failures in a row" in lab.notes()
+    wait_for(lambda: life.service._engine.is_present("a"))
+
+
+def test_a_revoked_device_is_heard_no_more_and_a_replayed_upload_changes_nothing(
+    lab: Lab,
+) -> None:
+    life, a, b, first = begin(lab)
+    payload = lab.payload(a, first, 1.0)
+    assert a.deliver(first, payload) == Accepted(1, first.epoch)
+    before = lab.journal().members(1)
+    a.offer(first, payload)
+    assert a.expect(Accepted) == Accepted(1, first.epoch)
+    a.upload(1, payload)
+    assert lab.journal().members(1) == before
+    Registry(lab.disk).revoke("a")
+    life.after(2.0)
+    a.offer(first, payload)
+    assert not [m for m in a.quiet() if not isinstance(m, NotAdmitted)]
+    wait_for(lambda: life.service.ignored[RejectReason.REVOKED] > 0)
+    assert b.deliver(first, lab.payload(b, first, 1.0)) == Accepted(1, first.epoch)
+
+
+def test_a_flood_on_one_name_does_not_slow_the_others(lab: Lab) -> None:
+    life, a, b, first = begin(lab)
+    for _ in range(3500):
+        a.link.publish(TOPICS.device("a", "event"), b"x", qos=0)
+    assert b.deliver(first, lab.payload(b, first, 1.0)) == Accepted(1, first.epoch)
+    wait_for(lambda: life.service.ignored[RejectReason.QUOTA_EXCEEDED] > 0)
 
 
 # Updates that are refused

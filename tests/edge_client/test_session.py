@@ -3,6 +3,7 @@ import pytest
 from identities import COORDINATOR, key_of
 from tiny_bundle import SHARED, make_bundle
 
+from pfedfrz_edge.download_store import StoredDownload
 from pfedfrz_edge.outbox import PendingUpdate
 from pfedfrz_edge.session import DeviceSession
 from pfedfrz_edge.session_exchange import (
@@ -18,6 +19,7 @@ from pfedfrz_edge.session_exchange import (
     EvaluationDone,
     FetchModel,
     ForgetPending,
+    KeepChunk,
     KeepPending,
     LinkRestored,
     Quit,
@@ -32,6 +34,7 @@ from pfedfrz_edge.session_exchange import (
 )
 from pfedfrz_edge.session_states import SessionState
 from pfedfrz_protocol import (
+    CHUNK_BYTES,
     Accepted,
     Control,
     DesiredState,
@@ -40,6 +43,7 @@ from pfedfrz_protocol import (
     LocalReport,
     ModelLabel,
     ModelReference,
+    NotAdmitted,
     Parameters,
     Purpose,
     Rejected,
@@ -133,16 +137,17 @@ def trained(number: int = 1) -> DeviceSession:
 
 def test_a_round_from_announcement_to_acknowledgement() -> None:
     mine = session()
-    assert mine.handle(announce(1)) == [FetchModel(0)]
-    stop, work = mine.handle(chunk(0))
-    assert stop == StopFetching(0)
+    assert mine.handle(announce(1)) == [FetchModel(0, (0,))]
+    keep, stop, work = mine.handle(chunk(0))
+    assert keep == KeepChunk(describe_transfer(payload(0)), 0, payload(0))
+    assert stop == StopFetching(0, (0,))
     assert isinstance(work, StartWork)
     assert work.key == key(1)
     assert work.downloaded_bytes == len(payload(0))
     for name, tensor in shared(0).items():
         np.testing.assert_array_equal(work.received[name], tensor)
     assert mine.handle(UpdateTrained(key(1), update(1))) == [KeepPending(update(1)), ready(1)]
-    assert mine.handle(CommandSeen(Grant(1, 1))) == [Upload(1, update(1).payload)]
+    assert mine.handle(CommandSeen(Grant(1, 1))) == [Upload(1, update(1).payload, (0,))]
     assert mine.handle(CommandSeen(Accepted(1, 1))) == [
         CancelUpload(),
         RememberSettled(1, 1),
@@ -192,7 +197,7 @@ def test_the_next_round_supersedes_whatever_is_going_on(moment: str) -> None:
     mine = session()
     mine.handle(announce(1))
     leaving: dict[str, list[Action]] = {
-        "fetching": [StopFetching(0)],
+        "fetching": [StopFetching(0, (0,))],
         "working": [CancelWork()],
         "ready": [],
         "uploading": [CancelUpload()],
@@ -204,7 +209,7 @@ def test_the_next_round_supersedes_whatever_is_going_on(moment: str) -> None:
     if moment == "uploading":
         mine.handle(CommandSeen(Grant(1, 1)))
     forget = [ForgetPending()] if moment in ("ready", "uploading") else []
-    assert mine.handle(announce(2)) == [*leaving[moment], *forget, FetchModel(1)]
+    assert mine.handle(announce(2)) == [*leaving[moment], *forget, FetchModel(1, (0,))]
     assert mine.handle(UpdateTrained(key(1), update(1))) == []
 
 
@@ -281,15 +286,50 @@ def test_a_model_that_did_not_come_is_fetched_anew_when_the_round_is_opened_agai
     mine = session()
     mine.handle(announce(1))
     assert mine.handle(announce(1)) == []
-    assert mine.handle(announce(1, epoch=2)) == [StopFetching(0), FetchModel(0)]
-    assert kinds(mine.handle(chunk(0))) == [StopFetching, StartWork]
+    assert mine.handle(announce(1, epoch=2)) == [StopFetching(0, (0,)), FetchModel(0, (0,))]
+    assert kinds(mine.handle(chunk(0))) == [KeepChunk, StopFetching, StartWork]
 
 
 def test_a_second_grant_uploads_from_the_beginning() -> None:
     mine = trained()
     mine.handle(CommandSeen(Grant(1, 1)))
     again = mine.handle(CommandSeen(Grant(1, 1)))
-    assert again == [CancelUpload(), Upload(1, update(1).payload)]
+    assert again == [CancelUpload(), Upload(1, update(1).payload, (0,))]
+
+
+def test_only_the_chunks_that_the_coordinator_lacks_are_uploaded() -> None:
+    large = PendingUpdate(1, reference(0).digest, REPORT, bytes(5 * CHUNK_BYTES))
+    mine = session(large)
+    mine.handle(announce(1))
+    (upload,) = mine.handle(CommandSeen(Grant(1, 1, ((1, 1), (3, 90)))))
+    assert upload == Upload(1, large.payload, (1, 3, 4))
+
+
+def test_a_model_that_is_on_the_disk_is_not_fetched() -> None:
+    kept = StoredDownload(describe_transfer(payload(0)), {0: payload(0)})
+    mine = DeviceSession("me", "boot", MANIFEST.digest, CODEC, stored=kept)
+    (work,) = mine.handle(announce(1))
+    assert isinstance(work, StartWork)
+    assert work.downloaded_bytes == 0
+
+
+def test_a_model_of_another_signer_is_not_trained_on() -> None:
+    mine = session()
+    event = announce(1)
+    mine.handle(AnnouncementSeen(event.announcement, key_of("somebody").public))
+    actions = mine.handle(chunk(0))
+    assert StartWork not in kinds(actions)
+    (complaint,) = (a for a in actions if isinstance(a, Complain))
+    assert "wrong-signature" in complaint.text
+
+
+def test_not_being_admitted_is_said_and_waited_out() -> None:
+    mine = session()
+    word = NotAdmitted(RejectReason.NOT_ENROLLED, "pfedfrz devices accept me")
+    (complaint,) = mine.handle(CommandSeen(word))
+    assert isinstance(complaint, Complain)
+    assert "not-enrolled: pfedfrz devices accept me" in complaint.text
+    assert kinds(mine.handle(announce(1))) == [FetchModel]
 
 
 def test_after_a_restart_the_pending_update_is_uploaded_without_training() -> None:
@@ -300,7 +340,7 @@ def test_after_a_restart_the_pending_update_is_uploaded_without_training() -> No
 
 def test_a_pending_update_for_another_round_or_model_is_forgotten() -> None:
     mine = session(update(1))
-    assert mine.handle(announce(2)) == [ForgetPending(), FetchModel(1)]
+    assert mine.handle(announce(2)) == [ForgetPending(), FetchModel(1, (0,))]
 
 
 def test_a_rejection_is_said_and_settles_the_round() -> None:
@@ -315,7 +355,7 @@ def test_a_rejection_is_said_and_settles_the_round() -> None:
 
 def test_a_wiped_coordinator_that_begins_at_round_one_is_followed() -> None:
     mine = trained(5)
-    assert mine.handle(announce(1, epoch=9)) == [ForgetPending(), FetchModel(0)]
+    assert mine.handle(announce(1, epoch=9)) == [ForgetPending(), FetchModel(0, (0,))]
 
 
 def test_an_older_announcement_changes_nothing() -> None:
@@ -338,7 +378,7 @@ def test_a_model_with_a_wrong_digest_is_not_trained_on() -> None:
     (complaint,) = mine.handle(ChunkSeen(0, 0, bytes(len(payload(0)))))
     assert isinstance(complaint, Complain)
     assert mine.state is SessionState.FETCHING
-    assert kinds(mine.handle(chunk(0))) == [StopFetching, StartWork]
+    assert kinds(mine.handle(chunk(0))) == [KeepChunk, StopFetching, StartWork]
 
 
 def test_a_model_that_is_too_large_is_not_fetched() -> None:
@@ -379,7 +419,7 @@ def test_an_update_that_the_disk_does_not_take_is_a_failure_and_the_next_round_w
     assert told == Announce(RoundFailed(1, 1, "boot", "cannot write"))
     assert mine.handle(CommandSeen(Grant(1, 1))) == []
     assert mine.handle(announce(1)) == [told]
-    assert mine.handle(announce(2)) == [FetchModel(1)]
+    assert mine.handle(announce(2)) == [FetchModel(1, (0,))]
     assert mine.handle(UpdateNotKept("cannot write")) == []
 
 
@@ -419,5 +459,5 @@ def test_stop_leaves_everything_and_quits() -> None:
     mine = session()
     mine.handle(announce(1))
     actions = mine.handle(ControlSeen(Control(DesiredState.STOP, 1)))
-    assert actions == [StopFetching(0), Quit()]
+    assert actions == [StopFetching(0, (0,)), Quit()]
     assert mine.handle(ControlSeen(Control(DesiredState.PAUSE, 1))) == []

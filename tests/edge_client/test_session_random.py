@@ -97,10 +97,12 @@ class SessionMachine(RuleBasedStateMachine):
     def send(self, event: Event) -> None:
         for action in self.session.handle(event):
             match action:
-                case FetchModel(version):
+                case FetchModel(version, chunks):
+                    assert chunks == (0,)
                     assert not self.subscribed
                     self.subscribed.add(version)
-                case StopFetching(version):
+                case StopFetching(version, chunks):
+                    assert chunks == (0,)
                     self.subscribed.remove(version)
                 case StartWork(key, announcement, received, _):
                     # Never two pieces of work, and never on anything but the announced model.
@@ -123,7 +125,7 @@ class SessionMachine(RuleBasedStateMachine):
                     # An update is announced only when it is on disk.
                     assert self.on_disk is not None
                     assert (ready.round, ready.base) == (self.on_disk.round, self.on_disk.base)
-                case Upload(number, payload):
+                case Upload(number, payload, _):
                     assert self.on_disk is not None
                     assert (number, payload) == (self.on_disk.round, self.on_disk.payload)
                 case CancelUpload() | _:

@@ -35,7 +35,7 @@ def parts_of(payload: bytes) -> SignedMessage | None:
 
 def test_it_is_plain_json_whose_last_member_is_the_signature() -> None:
     content = json.loads(SIGNED)
-    assert list(content) == ["type", "round", "epoch", "signature"]
+    assert list(content) == ["type", "round", "epoch", "chunks", "signature"]
     assert (content["round"], content["epoch"]) == (3, 7)
     assert len(content["signature"]) == 86
 

@@ -87,8 +87,8 @@ def read_accept_list(path: Path) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A status that was not let in, to be looked at again when a person has changed something."""
+class _Said:
+    """The last status of a device, to be looked at again when a person has changed something."""
 
     topic: str
     payload: bytes
@@ -114,7 +114,7 @@ class Admission:
         self._quarantine = quarantine
         self.quotas = Quotas(quotas, clock)
         self._known: dict[str, RegistryRow] = {}
-        self._asked: dict[str, _Asked] = {}
+        self._said: dict[str, _Said] = {}
         self._boots: dict[str, deque[str]] = {}
         self._accepted: Counter[str] = Counter()
         """Accepted updates that the registry has not been told of."""
@@ -144,13 +144,9 @@ class Admission:
         status = decode_message(signed.body, DeviceStatus)
         if not signed.is_by(status.key, topic):
             raise ProtocolError(RejectReason.WRONG_SIGNATURE, "not signed with the key it carries")
-        try:
-            self._let_in(device, status)
-        except ProtocolError:
-            if device in self._asked or len(self._asked) < _MOST_REMEMBERED:
-                self._asked[device] = _Asked(topic, payload)
-            raise
-        self._asked.pop(device, None)
+        if device in self._known or len(self._said) < len(self._known) + _MOST_REMEMBERED:
+            self._said[device] = _Said(topic, payload)
+        self._let_in(device, status)
         if status.presence is Presence.ONLINE:
             self._watch_boots(device, status.boot_id)
         return status
@@ -207,8 +203,8 @@ class Admission:
         before = {name for name in self._known if self.is_enrolled(name)}
         self._refresh()
         barred = frozenset(name for name in before if not self.is_enrolled(name))
-        asked, self._asked = self._asked, {}
-        return barred, [(name, a.topic, a.payload) for name, a in asked.items()]
+        again = [name for name in self._said if name not in before]
+        return barred, [(name, self._said[name].topic, self._said[name].payload) for name in again]
 
     # Inside
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import statistics
 import subprocess
 import sys
@@ -197,7 +198,7 @@ def _run(
             log(f"{case.name}: {case.registered} clients connected in {connect_s:.1f} s")
             figures = _play(case, repeats, coordinator, subscriber, fleets, ledger, log)
             peak = peak_memory_mb(coordinator.pid)
-            coordinator.terminate()
+            coordinator.send_signal(signal.SIGINT)
             coordinator.wait(60)
             for worker in workers:
                 worker.pipe.send(Quit())

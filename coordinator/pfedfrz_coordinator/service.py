@@ -79,6 +79,7 @@ from .engine_exchange import (
     UpdateStored,
     UploadProgressed,
 )
+from .flat import flatten
 from .registry import Registry
 from .state import CoordinatorState
 from .validation import Expected, validate_update
@@ -367,7 +368,7 @@ class CoordinatorService:
                 self._events.append(UploadProgressed(device, number))
                 return
             payload = open_tensors(sealed).require_signer(self._admission.key_of(device))
-            expected = Expected(device, number, self._model.digest, self._shared)
+            expected = Expected(device, number, self._model.digest, self._base)
             update = validate_update(payload, self._codec, expected, self._settings.validation)
         except ProtocolError as error:
             self._refuse(device, number, error, transfer.payload_bytes)
@@ -441,6 +442,7 @@ class CoordinatorService:
                 log.warning("a command to %s was dropped: %s", device, error)
 
     def _describe_model(self, version: int) -> ModelReference:
+        self._base = flatten(self._shared, self._codec.layout)
         payload = self._codec.encode(self._shared, ModelLabel(version))
         self._payload = seal_tensors(payload, self._identity.key)
         return ModelReference(

@@ -133,7 +133,6 @@ class _Worker:
         return _receive(self.pipe, kind)
 
 
-
 def _receive(pipe: Pipe, kind: type[Answer]) -> Answer:
     if not pipe.poll(_PATIENCE_S):
         raise OperationError(f"no {kind.__name__} within {_PATIENCE_S:g} s")
@@ -307,7 +306,9 @@ evaluate = false
         yield process
     except OperationError as error:
         last = log_path.read_text(errors="replace").strip().splitlines()[-3:]
-        raise OperationError(f"{error}; the coordinator's last words: {' | '.join(last)}") from error
+        raise OperationError(
+            f"{error}; the coordinator's last words: {' | '.join(last)}"
+        ) from error
     finally:
         if process.poll() is None:
             process.terminate()

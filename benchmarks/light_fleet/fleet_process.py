@@ -194,9 +194,7 @@ class _Fleet:
     def _feed_yardstick(self, order: PlayYardstick) -> None:
         """Begin further uploads as long as a wave of them has room."""
         most = order.wave * order.payload_bytes
-        while self._yardstick_waiting and (
-            self._ledger.under_way + order.payload_bytes <= most
-        ):
+        while self._yardstick_waiting and (self._ledger.under_way + order.payload_bytes <= most):
             client = self._yardstick_waiting.popleft()
             connection = self._by_index[client.index]
             chunks = client.upload(Topics(order.federation))

@@ -2,11 +2,14 @@
 
 It holds every model already and has its update ready at once, so that what is measured is the
 coordinator. Decisions only: messages go in, what to publish comes out. All messages are made and
-read by the protocol's own functions, here and nowhere else in the fleet.
+read by the protocol's own functions, here and nowhere else in the fleet. Everything is signed with a
+key of the device's own; what the coordinator says is believed without a look at its signature, which
+is the work of boards and not of the machine that plays a thousand of them.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 from pfedfrz_protocol import (
@@ -17,15 +20,18 @@ from pfedfrz_protocol import (
     Heartbeat,
     LocalReport,
     ModelReference,
+    NotAdmitted,
     Presence,
     RoundAnnouncement,
+    SigningKey,
     Topics,
     TransferReference,
     UpdateLabel,
     UpdateReady,
-    decode_message,
     describe_transfer,
-    encode_message,
+    open_message,
+    seal_tensors,
+    sign_message,
     split_chunks,
 )
 
@@ -75,7 +81,7 @@ class FleetMaterial:
     def read_announcement(self, payload: bytes) -> Heard:
         """The announcement in a payload; what thousands hear at once is read once."""
         if self._read is None or self._read[0] != payload:
-            message = decode_message(payload, RoundAnnouncement)
+            message = open_message(payload, RoundAnnouncement)
             self._read = payload, Heard(message, frozenset(message.selected))
         return self._read[1]
 
@@ -95,6 +101,7 @@ class LightClient:
         self.granted = 0
         self._material = material
         self._boot_id = f"boot-{index}"
+        self._key = SigningKey.from_seed(hashlib.sha256(self.name.encode()).digest())
         self._transfer: TransferReference | None = None
         self._is_open = False
 
@@ -117,16 +124,17 @@ class LightClient:
     def status(self, presence: Presence) -> Outgoing:
         """The birth message, or the last will."""
         status = DeviceStatus(
-            presence, self._boot_id, self._material.bundle_digest, _RUNTIME, self._samples
+            *(presence, self._boot_id, self._material.bundle_digest, _RUNTIME, self._samples),
+            self._key.public,
         )
         topic = self._material.topics.device(self.name, "status")
-        return Outgoing(topic, encode_message(status), retain=True)
+        return Outgoing(topic, sign_message(status, topic, self._key), retain=True)
 
     def heartbeat(self) -> Outgoing:
         """The sign of life."""
         heartbeat = Heartbeat(self._boot_id, "idle", self.round, 1.0)
         topic = self._material.topics.device(self.name, "heartbeat")
-        return Outgoing(topic, encode_message(heartbeat), qos=0)
+        return Outgoing(topic, sign_message(heartbeat, topic, self._key), qos=0)
 
     @property
     def _samples(self) -> int:
@@ -185,10 +193,12 @@ class LightClient:
             LocalReport(self._samples, 0.5, 0.75, 0.9, 0, 1.25, 0.5),
         )
         topic = self._material.topics.device(self.name, "event")
-        return Outgoing(topic, encode_message(ready))
+        return Outgoing(topic, sign_message(ready, topic, self._key))
 
     def _on_command(self, payload: bytes) -> bool:
-        command: Command = decode_message(payload, Command)  # type: ignore[arg-type]
+        command: Command = open_message(payload, Command)  # type: ignore[arg-type]
+        if isinstance(command, NotAdmitted):
+            raise ConnectionError(f"{self.name} is not admitted: {command.detail}")
         if command.round != self.round:
             return False
         if isinstance(command, Grant):
@@ -206,7 +216,7 @@ class LightClient:
     def payload(self, number: int, model: ModelReference) -> bytes:
         """The update for a round."""
         label = UpdateLabel(self.name, self._boot_id, number, self._samples, model.digest)
-        return self._material.updates.payload(self.index, label)
+        return seal_tensors(self._material.updates.payload(self.index, label), self._key)
 
     def upload(self, topics: Topics | None = None) -> list[Outgoing]:
         """The chunks of the update in order; under other topics when it is for the yardstick."""

@@ -35,7 +35,9 @@ class FlatForm:
     """Of the numbers behind the header, in the layout's order, neighbours joined."""
     numbers: int
 
-    def find(self, decoded: NDArray[np.uint8], dtype: np.dtype[np.generic]) -> list[NDArray[np.generic]] | None:
+    def find(
+        self, decoded: NDArray[np.uint8], dtype: np.dtype[np.generic]
+    ) -> list[NDArray[np.generic]] | None:
         """The pieces in the layout's order, as views; None when the bytes have another form."""
         start = len(self.header)
         if len(decoded) != start + self.numbers * dtype.itemsize:

@@ -165,8 +165,7 @@ class RoundEngine:
             return None
         expiries = (
             member.granted_s + self._policy.grant_timeout_s
-            for member in self._round.members.values()
-            if member.state is MemberState.GRANTED
+            for member in self._round.granted.values()
         )
         return min(self._round.deadline_s, *expiries, math.inf)
 
@@ -249,7 +248,9 @@ class RoundEngine:
             self._kept, self._owing = set(), set()
         # After a restart the round goes on with its members, whether they are back already or not:
         # what is accepted counts, and the others have until the deadline.
-        known = self._present | self._kept | self._owing
+        known = self._present
+        if self._kept or self._owing:
+            known = known | self._kept | self._owing
         if self._desired is not DesiredState.RUN or len(known) < needed:
             return []
         if not evaluating and len(known) < self._fewest_updates:
@@ -309,10 +310,10 @@ class RoundEngine:
         current = self._round
         if current is None:
             return None
-        unsettled = current.unsettled()
         overdue = now_s >= current.deadline_s
-        if unsettled and not overdue:
+        if not overdue and current.has_unsettled:
             return None
+        unsettled = current.unsettled()
         missing_note: list[Action] = []
         if unsettled:
             names = ", ".join(unsettled)
@@ -461,9 +462,8 @@ class RoundEngine:
             return []
         late = sorted(
             device
-            for device, member in current.members.items()
-            if member.state is MemberState.GRANTED
-            and now_s >= member.granted_s + self._policy.grant_timeout_s
+            for device, member in current.granted.items()
+            if now_s >= member.granted_s + self._policy.grant_timeout_s
         )
         for device in late:
             current.members[device].move(MemberSignal.GRANT_EXPIRED)

@@ -1,7 +1,9 @@
 """What has happened, in SQLite: the truth after a crash and the source of every report.
 
 WAL with synchronous FULL: a committed row survives a power cut. Rows are written before their
-effects are published, so a restart can only repeat, never forget.
+effects are published, so a restart can only repeat, never forget. Only reports wait a little, for
+the next row or for `flush`, so that a thousand of them are not a thousand commits: nothing is
+published on their account, and a device that was not heard to the end says them again.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +100,18 @@ class Journal:
 
     def close(self) -> None:
         """Close the file."""
+        self.flush()
         self._db.close()
+
+    @property
+    def holds(self) -> bool:
+        """Whether reports wait to be committed."""
+        return self._db.in_transaction
+
+    def flush(self) -> None:
+        """Commit reports that wait."""
+        if self._db.in_transaction:
+            self._run("COMMIT")
 
     def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
         try:
@@ -106,8 +119,14 @@ class Journal:
         except sqlite3.Error as error:
             raise OperationError(f"journal {self._path}: {error}") from error
 
+    def _write(self, statement: str, *values: object) -> None:
+        """Run and commit, with whatever waits."""
+        self._run(statement, *values)
+        self.flush()
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
+        self.flush()
         self._run("BEGIN")
         try:
             yield
@@ -126,11 +145,11 @@ class Journal:
 
     def set_fact(self, name: str, value: str) -> None:
         """Remember a single value."""
-        self._run("INSERT OR REPLACE INTO facts VALUES (?, ?)", name, value)
+        self._write("INSERT OR REPLACE INTO facts VALUES (?, ?)", name, value)
 
     def note(self, text: str) -> None:
         """Write down something that a person should know."""
-        self._run("INSERT INTO notes VALUES (?, ?)", time.time(), text)
+        self._write("INSERT INTO notes VALUES (?, ?)", time.time(), text)
 
     def notes(self) -> list[str]:
         """All notes, oldest first."""
@@ -162,6 +181,8 @@ class Journal:
     ) -> bool:
         """What a device said of its own part in a round, until it is settled; whether it counts."""
         body = msgspec.json.encode(report).decode() if report else None
+        if not self._db.in_transaction:
+            self._run("BEGIN")
         written = self._run(
             "UPDATE members SET status = ?, report = coalesce(?, report) "
             "WHERE round = ? AND device = ? AND status IN ('selected', 'offered')",
@@ -173,11 +194,17 @@ class Journal:
         self, number: int, device: str, samples: int, norm: float, payload_bytes: int
     ) -> None:
         """An update is durable in the store; after this row it counts."""
-        self._run(
-            "UPDATE members SET status = 'accepted', samples = ?, norm = ?, payload_bytes = ? "
-            "WHERE round = ? AND device = ?",
-            samples, norm, payload_bytes, number, device,
-        )  # fmt: skip
+        self.accept_all(number, [(device, samples, norm, payload_bytes)])
+
+    def accept_all(self, number: int, updates: Sequence[tuple[str, int, float, int]]) -> None:
+        """Several updates at once: device, samples, norm and payload bytes of each."""
+        with self._transaction():
+            for device, samples, norm, payload_bytes in updates:
+                self._run(
+                    "UPDATE members SET status = 'accepted', samples = ?, norm = ?, "
+                    "payload_bytes = ? WHERE round = ? AND device = ?",
+                    samples, norm, payload_bytes, number, device,
+                )  # fmt: skip
 
     def reject(
         self, number: int, device: str, reason: RejectReason, detail: str, payload_bytes: int
@@ -197,7 +224,7 @@ class Journal:
     def close_round(self, number: int, metrics: RoundMetrics) -> None:
         """The round is over and its model, if it made one, is durable."""
         body = msgspec.json.encode(metrics).decode()
-        self._run(
+        self._write(
             "UPDATE rounds SET closed_at = ?, metrics = ? WHERE number = ?",
             time.time(), body, number,
         )  # fmt: skip
@@ -224,7 +251,7 @@ class Journal:
 
     def forget_accepted(self, number: int, device: str) -> None:
         """An accepted update turned out to be gone: the device is asked again."""
-        self._run(
+        self._write(
             "UPDATE members SET status = 'selected' WHERE round = ? AND device = ?", number, device
         )
 

@@ -1,9 +1,15 @@
-"""The open round and its members."""
+"""The open round and its members.
+
+The engine looks at the round at every message, and a round may have thousands of members: how many
+are in a state, and who has a grant, is kept up with every transition instead of counted again.
+"""
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from pfedfrz_protocol import Purpose, TransferReference, next_state
 
@@ -22,10 +28,15 @@ class Member:
     """When it was granted, or when the last chunk came."""
     lost_noted: bool = False
     """A connection that comes and goes is told once a round."""
+    on_move: Callable[[Member, MemberState], None] | None = None
+    """Told of every transition, with the state before it."""
 
     def move(self, signal: MemberSignal) -> None:
         """Take the transition that `signal` names."""
-        self.state = next_state(MEMBER_TRANSITIONS, self.state, signal)
+        before = self.state
+        self.state = next_state(MEMBER_TRANSITIONS, before, signal)
+        if self.on_move is not None:
+            self.on_move(self, before)
 
 
 @dataclass
@@ -38,10 +49,33 @@ class OpenRoundState:
     members: dict[str, Member]
     queue: deque[str] = field(default_factory=deque)
     """Devices that wait for a grant, first come first served."""
+    granted: dict[str, Member] = field(init=False, default_factory=dict)
+    """The members that may upload, in the order of their grants."""
+    _counts: Counter[MemberState] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._counts = Counter(member.state for member in self.members.values())
+        for device, member in self.members.items():
+            member.on_move = partial(self._on_move, device)
+            if member.state is MemberState.GRANTED:
+                self.granted[device] = member
+
+    def _on_move(self, device: str, member: Member, before: MemberState) -> None:
+        self._counts[before] -= 1
+        self._counts[member.state] += 1
+        if before is MemberState.GRANTED:
+            self.granted.pop(device, None)
+        if member.state is MemberState.GRANTED:
+            self.granted[device] = member
 
     def count(self, *states: MemberState) -> int:
         """How many members are in one of these states."""
-        return sum(member.state in states for member in self.members.values())
+        return sum(self._counts[state] for state in states)
+
+    @property
+    def has_unsettled(self) -> bool:
+        """Whether any member still owes something."""
+        return any(count and not state.settled for state, count in self._counts.items())
 
     def unsettled(self) -> tuple[str, ...]:
         """The members that still owe something, by name."""

@@ -44,7 +44,6 @@ from pfedfrz_protocol import (
     TransferReference,
     UpdateReady,
     describe_transfer,
-    open_tensors,
     seal_tensors,
     sign_message,
     spans_of,
@@ -54,6 +53,7 @@ from pfedfrz_protocol import (
 from pfedfrz_storage import OwnIdentity
 from pfedfrz_transport import Link, LinkDown, LinkOverflow, LinkUp, Message, Posted, Refused, Will
 
+from .acceptance import AcceptancePool, Judged, Passed
 from .admission import Admission
 from .aggregation import find_rule
 from .configuration import CoordinatorSettings
@@ -82,9 +82,10 @@ from .engine_exchange import (
     UpdateStored,
     UploadProgressed,
 )
+from .flat import flatten
 from .registry import Registry
 from .state import CoordinatorState
-from .validation import Expected, validate_update
+from .validation import Expected
 
 __all__ = ["CoordinatorService", "coordinator_will"]
 
@@ -92,6 +93,9 @@ log = logging.getLogger(__name__)
 _IDLE_POLL_S = 1.0
 _LOOK_FOR_CHANGES_S = 1.0
 _PARTS_FOR_EACH_PLACE = 4
+_GROUP_WAIT_S = 0.005
+"""For so long, updates that are ready wait for others to be made lasting together."""
+_LARGEST_GROUP = 64
 
 
 def coordinator_will(settings: CoordinatorSettings, bundle: Bundle, identity: OwnIdentity) -> Will:
@@ -111,6 +115,8 @@ class _Upload:
     reassembly: Reassembly
     received_bytes: int = 0
     """Of chunks, those that came twice included."""
+    is_complete: bool = False
+    """All is there and being judged."""
 
 
 class CoordinatorService:
@@ -164,6 +170,12 @@ class CoordinatorService:
             clock(),
             fewest_updates=self._rule.fewest_clients,
         )
+        self._acceptance = AcceptancePool(
+            self._codec, settings.validation, self._state.updates, link.post
+        )
+        self._passed: list[Judged] = []
+        """Valid updates that are not lasting yet."""
+        self._passed_since_s = 0.0
         self._uploads: dict[str, _Upload] = {}
         self._refused_bytes: dict[str, int] = {}
         """Payload sizes of refused updates whose verdict is not sent yet."""
@@ -195,6 +207,7 @@ class CoordinatorService:
                 self._turn()
             self._wait_for_link()
         finally:
+            self._acceptance.close()
             self._announce_presence(Presence.OFFLINE)
             delivered = link.close()
             self._admission.write_down_traffic()
@@ -234,9 +247,13 @@ class CoordinatorService:
     def _turn(self) -> None:
         due = self._engine.wake_at_s()
         wait = _IDLE_POLL_S if due is None else min(_IDLE_POLL_S, max(0.0, due - self._clock()))
-        match self._link.poll(wait):
+        patience = self._patience_s()
+        event = self._link.poll(wait if patience is None else min(wait, patience))
+        match event:
             case Message(topic, payload):
                 self._on_message(topic, payload)
+            case Posted(Judged() as judged):
+                self._on_judged(judged)
             case Posted(ControlRequested() as request):
                 control = Control(request.desired, self._engine.epoch)
                 self._publish_state(self._topics.control, control)
@@ -249,6 +266,8 @@ class CoordinatorService:
                 log.error("the broker refused: %s", refused)
             case _:
                 pass
+        if self._patience_s() == 0.0 or (event is None and patience is not None):
+            self._make_lasting()
         if self._clock() >= self._looked_for_changes_s + _LOOK_FOR_CHANGES_S:
             self._look_for_changes()
         self._events.append(Tick())
@@ -353,7 +372,7 @@ class CoordinatorService:
 
     def _on_chunk(self, device: str, number: int, chunk: int, data: bytes) -> None:
         upload = self._uploads.get(device)
-        if upload is None or upload.round != number:
+        if upload is None or upload.round != number or upload.is_complete:
             return
         if not self._engine.awaits_upload(device, number):
             return  # the grant has expired, or the device has failed since: it is asked again
@@ -370,16 +389,60 @@ class CoordinatorService:
             if sealed is None:
                 self._events.append(UploadProgressed(device, number))
                 return
-            payload = open_tensors(sealed).require_signer(self._admission.key_of(device))
-            expected = Expected(device, number, self._model.digest, self._shared)
-            update = validate_update(payload, self._codec, expected, self._settings.validation)
+            key = self._admission.key_of(device)
         except ProtocolError as error:
             self._refuse(device, number, error, transfer.payload_bytes)
             return
-        del self._uploads[device]
-        self._state.accept(number, device, update, len(sealed))
-        self._admission.count_accepted(device)
-        self._events.append(UpdateStored(device, number))
+        upload.is_complete = True
+        self._events.append(UploadProgressed(device, number))
+        expected = Expected(device, number, self._model.digest, self._base)
+        self._acceptance.submit(upload, sealed, key, expected)
+
+    def _on_judged(self, judged: Judged) -> None:
+        device, number, outcome = judged.device, judged.round, judged.outcome
+        wanted = self._uploads.get(device) is judged.upload
+        if isinstance(outcome, Passed):
+            if wanted and self._engine.awaits_upload(device, number):
+                if not self._passed:
+                    self._passed_since_s = time.monotonic()
+                self._passed.append(judged)
+            else:
+                self._state.updates.discard(outcome.written)
+        elif isinstance(outcome, ProtocolError):
+            if wanted:
+                self._refuse(device, number, outcome, judged.payload_bytes)
+        elif wanted:
+            raise outcome
+
+    def _patience_s(self) -> float | None:
+        """For how long to wait for others before what is ready is made lasting; None if nothing."""
+        if self._passed:
+            if len(self._passed) >= min(_LARGEST_GROUP, len(self._uploads)):
+                return 0.0
+            return max(0.0, self._passed_since_s + _GROUP_WAIT_S - time.monotonic())
+        return _GROUP_WAIT_S if self._state.journal.holds else None
+
+    def _make_lasting(self) -> None:
+        """Everything that is ready, on disk and in the journal before anybody is told."""
+        passed, self._passed = self._passed, []
+        groups: dict[int, list[Passed]] = {}
+        for judged in passed:
+            device, outcome = judged.device, judged.outcome
+            assert isinstance(outcome, Passed)
+            # A device may have been barred, or its grant have gone, since it was judged.
+            if self._uploads.get(device) is judged.upload and self._engine.awaits_upload(
+                device, judged.round
+            ):
+                del self._uploads[device]
+                groups.setdefault(judged.round, []).append(outcome)
+            else:
+                self._state.updates.discard(outcome.written)
+        for number, group in groups.items():
+            self._state.accept_all(number, group)
+            for each in group:
+                self._admission.count_accepted(each.device)
+                self._events.append(UpdateStored(each.device, number))
+        self._state.journal.flush()
 
     def _refuse(self, device: str, number: int, error: ProtocolError, size: int) -> None:
         self._uploads.pop(device, None)
@@ -476,6 +539,7 @@ class CoordinatorService:
                 log.warning("a command to %s was dropped: %s", device, error)
 
     def _describe_model(self, version: int) -> ModelReference:
+        self._base = flatten(self._shared, self._codec.layout)
         payload = self._codec.encode(self._shared, ModelLabel(version))
         self._payload = seal_tensors(payload, self._identity.key)
         return ModelReference(

@@ -19,6 +19,7 @@ from pfedfrz_protocol import (
     RoundMetrics,
 )
 
+from .acceptance import Passed
 from .aggregation import AggregationRule, aggregate, round_seed
 from .checkpoints import Checkpoints
 from .flat import flatten, unflatten
@@ -58,7 +59,7 @@ class CoordinatorState:
         self._parameters = sum(spec.elements for spec in self._layout)
         self.journal = Journal(directory / "journal.sqlite")
         self._checkpoints = Checkpoints(directory / "models")
-        self._updates = UpdateStore(directory / "updates")
+        self.updates = UpdateStore(directory / "updates")
         known = self.journal.fact("bundle")
         if known not in (None, self._digest):
             raise ConfigurationError(
@@ -96,7 +97,7 @@ class CoordinatorState:
                 if member.status != "accepted":
                     if member.status in ("selected", "offered"):
                         owing.append(member.device)
-                elif self._updates.holds(row.number, member.device, self._parameters):
+                elif self.updates.holds(row.number, member.device, self._parameters):
                     accepted.append(member.device)
                 else:
                     self.journal.note(
@@ -109,6 +110,7 @@ class CoordinatorState:
 
     def open_round(self, announcement: RoundAnnouncement) -> None:
         """Write a round down before it is announced."""
+        self.updates.prepare(announcement.round)
         self.journal.set_fact("epoch", str(announcement.epoch))
         self.journal.open_round(
             announcement.round,
@@ -122,8 +124,16 @@ class CoordinatorState:
         self, round_number: int, device: str, update: ValidUpdate, payload_bytes: int
     ) -> None:
         """Make a valid update durable; after this it may be acknowledged."""
-        self._updates.put(round_number, device, update.vector)
-        self.journal.accept(round_number, device, update.samples, update.norm, payload_bytes)
+        self.updates.prepare(round_number)
+        written = self.updates.write_aside(round_number, device, update.vector)
+        passed = Passed(device, update.samples, update.norm, payload_bytes, written)
+        self.accept_all(round_number, [passed])
+
+    def accept_all(self, round_number: int, passed: Sequence[Passed]) -> None:
+        """Make valid updates that were written aside durable, all together."""
+        self.updates.adopt(round_number, {each.device: each.written for each in passed})
+        rows = [(each.device, each.samples, each.norm, each.payload_bytes) for each in passed]
+        self.journal.accept_all(round_number, rows)
 
     def aggregate(
         self, round_number: int, devices: Sequence[str], rule: AggregationRule, seed: int = 0
@@ -136,7 +146,7 @@ class CoordinatorState:
         samples = {row.device: row.samples for row in self.journal.members(round_number)}
         merged = aggregate(
             rule,
-            self._updates.open(round_number, devices, self._parameters),
+            self.updates.open(round_number, devices, self._parameters),
             [float(samples[device]) for device in devices],
             reference=flatten(self._checkpoints.load(row.model_version), self._layout),
             seed=round_seed(seed, round_number),
@@ -155,7 +165,7 @@ class CoordinatorState:
         row = self._written_down(round_number)
         metrics = summarize_round(self.journal, row, ignored or {})
         self.journal.close_round(round_number, metrics)
-        self._updates.drop_through(round_number)
+        self.updates.drop_through(round_number)
         return metrics
 
     def _written_down(self, round_number: int) -> RoundRow:

@@ -8,7 +8,7 @@ files grow with the number of devices, and the order of arrival cannot change a 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pfedfrz_protocol import OperationError
-from pfedfrz_storage import make_directory, write_atomically
+from pfedfrz_storage import make_directory, put_in_place, write_beside
 
 __all__ = ["StoredUpdates", "UpdateStore"]
 
@@ -59,9 +59,29 @@ class UpdateStore:
 
     def put(self, round_number: int, device: str, vector: NDArray[np.float32]) -> None:
         """Keep an update `(parameters,)` float32 durably."""
+        self.prepare(round_number)
+        self.adopt(round_number, {device: self.write_aside(round_number, device, vector)})
+
+    def prepare(self, round_number: int) -> None:
+        """Make the folder of a round."""
+        make_directory(self._path(round_number, "any").parent)
+
+    def write_aside(self, round_number: int, device: str, vector: NDArray[np.float32]) -> Path:
+        """Write an update `(parameters,)` float32, flushed, beside its place; where it is.
+
+        It counts for nothing before it is adopted. May be called from any thread.
+        """
         path = self._path(round_number, device)
-        make_directory(path.parent)
-        write_atomically(path, np.ascontiguousarray(vector).tobytes())
+        return write_beside(path, memoryview(np.ascontiguousarray(vector)).cast("B"))
+
+    def adopt(self, round_number: int, written: Mapping[str, Path]) -> None:
+        """Put what was written aside in its place, for several devices with one flush."""
+        put_in_place({path: self._path(round_number, device) for device, path in written.items()})
+
+    @staticmethod
+    def discard(written: Path) -> None:
+        """Let go of what was written aside and is not wanted any more."""
+        written.unlink(missing_ok=True)
 
     def holds(self, round_number: int, device: str, parameters: int) -> bool:
         """Whether the device's update is here and whole."""

@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 
 from .bundle import Parameters
 from .errors import ProtocolError, RejectReason
+from .flat_tensors import add_halves, flat_form
 from .identity import SIGNATURE_BYTES
 from .manifest import Manifest, sha256_hex
 from .messages import Count, Digest, Name, Number
@@ -189,6 +190,45 @@ class SharedCodec:
         delta = self._parse(header, _unpack(body, header.decoded_bytes), np.dtype(np.float16))
         return header, {name: base[name] + delta[name].astype(np.float32) for name in delta}
 
+    def decode_vector(
+        self,
+        payload: bytes,
+        base: NDArray[np.float32] | None = None,
+        out: NDArray[np.float32] | None = None,
+    ) -> tuple[TensorHeader, NDArray[np.float32]]:
+        """Header and tensors of a payload as one vector `(parameters,)` in the layout's order.
+
+        The same numbers to the bit and the same errors as `decode` gives; `base` is a vector too.
+        `out`, if given, is where the numbers go.
+        """
+        header, body = self._split(payload)
+        if header.decoded_bytes > self.max_decoded_bytes:
+            raise ProtocolError(RejectReason.TOO_LARGE, f"body of {header.decoded_bytes} bytes")
+        if header.encoding is Encoding.FLOAT32:
+            decoded, dtype = body, np.dtype(np.float32)
+        elif base is None:
+            raise ProtocolError(RejectReason.WRONG_BASE, "a difference, but the base is not held")
+        else:
+            decoded, dtype = _unpack(body, header.decoded_bytes), np.dtype(np.float16)
+        form = flat_form(self.layout, dtype)
+        if out is None:
+            out = np.empty(form.numbers, np.float32)
+        pieces = form.find(np.frombuffer(decoded, np.uint8), dtype)
+        if pieces is None:
+            tensors = self._parse(header, decoded, dtype)
+            pieces = [tensors[spec.name].ravel() for spec in self.layout]
+        elif sha256_hex(decoded) != header.sha256:
+            raise ProtocolError(RejectReason.WRONG_DIGEST, "the body is not what its header says")
+        start = 0
+        for piece in pieces:
+            end = start + len(piece)
+            if base is None or header.encoding is Encoding.FLOAT32:
+                out[start:end] = piece
+            else:
+                add_halves(base[start:end], piece.view(np.uint16), out[start:end])
+            start = end
+        return header, out
+
     def _split(self, payload: bytes) -> tuple[TensorHeader, bytes]:
         if len(payload) > self.max_payload_bytes:
             raise ProtocolError(RejectReason.TOO_LARGE, f"payload of {len(payload)} bytes")
@@ -246,7 +286,12 @@ def _shuffle(data: bytes) -> bytes:
 
 
 def _unshuffle(data: bytes) -> bytes:
-    return np.frombuffer(data, np.uint8).reshape(2, -1).T.tobytes()
+    lows, highs = np.frombuffer(data, np.uint8).reshape(2, -1)
+    # As arithmetic, which is ten times as quick as writing every other byte.
+    words = highs.astype("<u2")
+    words <<= 8
+    words |= lows
+    return words.tobytes()
 
 
 def _unpack(body: bytes, decoded_bytes: int) -> bytes:

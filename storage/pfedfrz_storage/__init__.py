@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from .atomic import make_directory, remove_leftovers, write_atomically
+from .atomic import (
+    make_directory,
+    put_in_place,
+    remove_leftovers,
+    write_atomically,
+    write_beside,
+)
 from .bundle_file import read_bundle_file
 from .checked_tensors import DamagedFile, load_tensors, save_tensors
 from .configuration_file import read_configuration
@@ -19,6 +25,7 @@ __all__ = [
     "load_tensors",
     "lock_directory",
     "make_directory",
+    "put_in_place",
     "read_bundle_file",
     "read_configuration",
     "remove_leftovers",
@@ -26,4 +33,5 @@ __all__ = [
     "save_signing_key",
     "save_tensors",
     "write_atomically",
+    "write_beside",
 ]

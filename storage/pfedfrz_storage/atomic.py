@@ -9,11 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from pfedfrz_protocol import OperationError
 
-__all__ = ["make_directory", "remove_leftovers", "write_atomically"]
+__all__ = [
+    "make_directory",
+    "put_in_place",
+    "remove_leftovers",
+    "write_atomically",
+    "write_beside",
+]
 
 _MARK = ".partial-"
 
@@ -23,21 +30,52 @@ def write_atomically(path: Path, data: bytes | memoryview, *, mode: int = 0o644)
 
     On failure nothing of the new content is left behind and the old file is untouched.
     """
+    put_in_place({write_beside(path, data, mode=mode): path})
+
+
+def write_beside(path: Path, data: bytes | memoryview, *, mode: int = 0o644) -> Path:
+    """Write `data`, flushed, to a new file beside `path`; its path, for `put_in_place`.
+
+    OperationError, naming the path, when the disk refuses; then nothing is left behind.
+    """
     partial = path.with_name(f"{path.name}{_MARK}{secrets.token_hex(4)}")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
             os.fsync(file.fileno())
-        partial.replace(path)
-        _sync_directory(path.parent)
     except BaseException as error:  # an interrupt too must leave nothing half-written
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OperationError(f"cannot write {path}: {error.strerror or error}") from error
+        _give_up(partial, path, error)
         raise
+    return partial
+
+
+def put_in_place(targets: Mapping[Path, Path]) -> None:
+    """Move files that `write_beside` made over their targets, lastingly; `{partial: target}`.
+
+    Each is in place or not, and the old file with it; all are when this returns. Many files of a
+    directory cost one flush of it. OperationError when the disk refuses.
+    """
+    for partial, path in targets.items():
+        try:
+            partial.replace(path)
+        except BaseException as error:
+            _give_up(partial, path, error)
+            raise
+    for directory in {path.parent for path in targets.values()}:
+        try:
+            _sync_directory(directory)
+        except OSError as error:
+            raise OperationError(f"cannot write {directory}: {error.strerror or error}") from error
+
+
+def _give_up(partial: Path, path: Path, error: BaseException) -> None:
+    with contextlib.suppress(OSError):
+        partial.unlink(missing_ok=True)
+    if isinstance(error, OSError):
+        raise OperationError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def make_directory(directory: Path, *, mode: int = 0o755) -> None:

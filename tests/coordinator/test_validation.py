@@ -19,7 +19,7 @@ from pfedfrz_protocol import (
 
 CODEC = SharedCodec.for_manifest(make_bundle().manifest)
 BASE = {n: np.full(s, 0.5, np.float32) for n, s in SHARED.items()}
-EXPECTED = Expected("me", 3, tensors_digest(BASE), BASE)
+EXPECTED = Expected("me", 3, tensors_digest(BASE), flatten(BASE, CODEC.layout))
 LABEL = UpdateLabel("me", "boot", 3, 100, EXPECTED.base_digest)
 POLICY = ValidationPolicy(max_samples=1000, max_update_norm=10.0)
 

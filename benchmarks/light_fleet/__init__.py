@@ -1,0 +1,1 @@
+"""A fleet of light clients: devices that speak the protocol and train nothing."""

@@ -1,0 +1,104 @@
+"""From a complete upload to an update that is safe on disk, beside the loop and in groups.
+
+What an update costs is hashing, unpacking, arithmetic and writing, all of which let other threads
+run. So the loop hands a complete payload over and goes on; a few threads judge it and write it
+aside, flushed; the result comes back as an event. The loop then makes all results that have come
+together lasting, with one flush of the directory and one row commit for the lot, and only then are
+their devices told. What was acknowledged is on disk; what was not is asked for again.
+
+An upload whose grant has gone meanwhile has a result that nobody wants: it is thrown away, and the
+file that was written aside with it, so that it can never meet the file of an accepted update.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pfedfrz_protocol import ProtocolError, SharedCodec, open_tensors
+
+from .cores import available_cores
+from .update_store import UpdateStore
+from .validation import Expected, ValidationPolicy, validate_update
+
+__all__ = ["AcceptancePool", "Judged", "Passed"]
+
+_MOST_THREADS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Passed:
+    """An update that is valid, and flushed beside the place that it is for."""
+
+    device: str
+    samples: int
+    norm: float
+    payload_bytes: int
+    written: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What has become of an upload."""
+
+    upload: object
+    """What `submit` was given to know it by."""
+    device: str
+    round: int
+    payload_bytes: int
+    outcome: Passed | ProtocolError | BaseException
+    """A ProtocolError is the device's fault; any other error is ours."""
+
+
+class AcceptancePool:
+    """A few threads that judge updates and write them aside."""
+
+    def __init__(
+        self,
+        codec: SharedCodec,
+        policy: ValidationPolicy,
+        store: UpdateStore,
+        post: Callable[[Judged], None],
+    ) -> None:
+        """`post` is called on a thread of the pool with every result."""
+        self._codec = codec
+        self._policy = policy
+        self._store = store
+        self._post = post
+        self._own = threading.local()
+        threads = min(_MOST_THREADS, available_cores())
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="acceptance")
+
+    def submit(self, upload: object, sealed: bytes, key: str, expected: Expected) -> None:
+        """Judge a complete payload that must be signed with `key`."""
+        self._threads.submit(self._judge, upload, sealed, key, expected)
+
+    def close(self) -> None:
+        """Wait for what was submitted."""
+        self._threads.shutdown()
+
+    def _judge(self, upload: object, sealed: bytes, key: str, expected: Expected) -> None:
+        outcome: Passed | BaseException
+        try:
+            payload = open_tensors(sealed).require_signer(key)
+            update = validate_update(
+                payload, self._codec, expected, self._policy, self._space(len(expected.base))
+            )
+            written = self._store.write_aside(expected.round, expected.device, update.vector)
+            outcome = Passed(expected.device, update.samples, update.norm, len(sealed), written)
+        except BaseException as error:  # the loop is who raises it
+            outcome = error
+        self._post(Judged(upload, expected.device, expected.round, len(sealed), outcome))
+
+    def _space(self, parameters: int) -> NDArray[np.float32]:
+        """A vector of this thread's own: taking new memory each time costs more than filling it."""
+        space: NDArray[np.float32] | None = getattr(self._own, "space", None)
+        if space is None or len(space) != parameters:
+            space = self._own.space = np.empty(parameters, np.float32)
+        return space

@@ -18,6 +18,7 @@ from identities import COORDINATOR, identity_of, key_of, signed
 from pfedfrz_coordinator.configuration import CoordinatorSettings
 from pfedfrz_coordinator.journal import Journal
 from pfedfrz_coordinator.policy import RoundPolicy
+from pfedfrz_coordinator.quotas import QuotaPolicy
 from pfedfrz_coordinator.registry import Registry
 from pfedfrz_coordinator.service import CoordinatorService, coordinator_will
 from pfedfrz_coordinator.validation import ValidationPolicy
@@ -209,6 +210,7 @@ class Lab:
         policy: dict[str, Any] = {"rounds": 1, "start_devices": 2, "evaluate": False}
         policy.update(changes)
         validation = policy.pop("validation", ValidationPolicy(max_samples=1000))
+        quotas = policy.pop("quotas", QuotaPolicy())
         configuration = CoordinatorSettings(
             federation="lab",
             bundle=Path("unused"),
@@ -216,6 +218,7 @@ class Lab:
             connect_timeout_s=0.2 if not connect else 30.0,
             rounds=RoundPolicy(**policy),
             validation=validation,
+            quotas=quotas,
         )
         life = Life(self, configuration)
         self.lives.append(life)
@@ -724,8 +727,8 @@ def test_a_device_that_keeps_failing_is_quarantined_and_the_round_goes_on(lab: L
     assert b.deliver(round_, good) == Accepted(round_.round, round_.epoch)
     assert b.expect(RoundAnnouncement).selected == ("b",)
     Registry(lab.disk).readmit("a")
-    life.after(2.0)
     assert "a is kept out: 5 failures in a row" in lab.notes()
+    life.after(2.0)
     wait_for(lambda: life.service._engine.is_present("a"))
 
 
@@ -742,6 +745,7 @@ def test_a_revoked_device_is_heard_no_more_and_a_replayed_upload_changes_nothing
     assert lab.journal().members(1) == before
     Registry(lab.disk).revoke("a")
     life.after(2.0)
+    wait_for(lambda: "a is kept out: by command" in lab.notes())
     a.offer(first, payload)
     assert not [m for m in a.quiet() if not isinstance(m, NotAdmitted)]
     wait_for(lambda: life.service.ignored[RejectReason.REVOKED] > 0)
@@ -749,8 +753,8 @@ def test_a_revoked_device_is_heard_no_more_and_a_replayed_upload_changes_nothing
 
 
 def test_a_flood_on_one_name_does_not_slow_the_others(lab: Lab) -> None:
-    life, a, b, first = begin(lab)
-    for _ in range(3500):
+    life, a, b, first = begin(lab, quotas=QuotaPolicy(burst_messages=20))
+    for _ in range(100):
         a.link.publish(TOPICS.device("a", "event"), b"x", qos=0)
     assert b.deliver(first, lab.payload(b, first, 1.0)) == Accepted(1, first.epoch)
     wait_for(lambda: life.service.ignored[RejectReason.QUOTA_EXCEEDED] > 0)

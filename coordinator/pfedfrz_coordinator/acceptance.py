@@ -41,6 +41,10 @@ class Passed:
     norm: float
     payload_bytes: int
     written: Path
+    into: int
+    """The round that it counts for."""
+    stale: int = 0
+    """How many rounds before that it was made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +94,16 @@ class AcceptancePool:
             update = validate_update(
                 payload, self._codec, expected, self._policy, self._space(len(expected.base))
             )
-            written = self._store.write_aside(expected.round, expected.device, update.vector)
-            outcome = Passed(expected.device, update.samples, update.norm, len(sealed), written)
+            written = self._store.write_aside(expected.into, expected.device, update.vector)
+            outcome = Passed(
+                expected.device,
+                update.samples,
+                update.norm,
+                len(sealed),
+                written,
+                expected.into,
+                expected.into - expected.round,
+            )
         except BaseException as error:  # the loop is who raises it
             outcome = error
         self._post(Judged(upload, expected.device, expected.round, len(sealed), outcome))

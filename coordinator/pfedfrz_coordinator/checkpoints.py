@@ -10,14 +10,14 @@ from pfedfrz_storage import load_tensors, make_directory, remove_leftovers, save
 
 __all__ = ["Checkpoints"]
 
-_KEEP = 3
-
 
 @dataclass(frozen=True)
 class Checkpoints:
     """The shared weights of the newest few versions, one verified file each."""
 
     directory: Path
+    keep: int = 3
+    """How many versions stay."""
 
     def prepare(self) -> None:
         """Make the directory and clear what a kill in mid-write left."""
@@ -31,7 +31,7 @@ class Checkpoints:
         """Write one version durably, then let go of old ones."""
         notes = {"version": str(version), "bundle": bundle_digest}
         save_tensors(self._path(version), shared, notes)
-        for old in sorted(self.directory.glob("model-*.safetensors"))[:-_KEEP]:
+        for old in sorted(self.directory.glob("model-*.safetensors"))[: -self.keep]:
             old.unlink(missing_ok=True)
 
     def load(self, version: int) -> Parameters:

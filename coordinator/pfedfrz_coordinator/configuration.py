@@ -50,6 +50,8 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
         rule, rounds = find_rule(self.aggregation), self.rounds
         if rounds.participants:
             require_clients(rule, rounds.participants, f"participants = {rounds.participants}")
+        if rounds.buffer:
+            require_clients(rule, rounds.buffer, f"buffer = {rounds.buffer}")
         require_clients(rule, rounds.max_devices, f"max_devices = {rounds.max_devices}")
         if not 0 < self.connect_timeout_s <= _LONGEST_S:
             raise ConfigurationError(

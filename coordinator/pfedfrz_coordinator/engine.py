@@ -79,6 +79,10 @@ class StartingPoint:
     """Devices whose updates for round `completed + 1` are already on disk."""
     owing: tuple[str, ...] = ()
     """The other members of that round, when it was open before a restart."""
+    late: tuple[tuple[str, int], ...] = ()
+    """Of the accepted, those made in an earlier round, with that round."""
+    recent: tuple[tuple[int, str], ...] = ()
+    """(round, digest of its model) of the last rounds, whose updates may be welcome still."""
 
 
 _MISSED_DEADLINES = 2
@@ -109,8 +113,11 @@ class RoundEngine:
         self._model = start.model
         self._epoch = start.epoch
         self._completed = start.completed
-        self._kept = set(start.accepted)
+        self._kept = dict.fromkeys(start.accepted, start.completed + 1) | dict(start.late)
+        """Devices that have given to the round to be opened, and the rounds of their updates."""
         self._owing = set(start.owing)
+        self._models = dict(start.recent)
+        """Digest of the model that each recent round began with."""
         self._state = EngineState.WAITING
         self._desired = DesiredState.RUN
         self._present: set[str] = set()
@@ -245,12 +252,12 @@ class RoundEngine:
         evaluating = number > policy.rounds
         purpose = Purpose.EVALUATE if evaluating else Purpose.TRAIN
         if evaluating:
-            self._kept, self._owing = set(), set()
+            self._kept, self._owing = {}, set()
         # After a restart the round goes on with its members, whether they are back already or not:
         # what is accepted counts, and the others have until the deadline.
         known = self._present
         if self._kept or self._owing:
-            known = known | self._kept | self._owing
+            known = known | self._kept.keys() | self._owing
         if self._desired is not DesiredState.RUN or len(known) < needed:
             return []
         if not evaluating and len(known) < self._fewest_updates:
@@ -258,14 +265,23 @@ class RoundEngine:
         if evaluating:
             asked = sorted(self._present)
         else:
-            asked = sorted(self._owing - self._kept) if self._owing else self._select(number)
+            asked = sorted(self._owing - self._kept.keys()) if self._owing else self._select(number)
         if not asked and not self._kept:
             return []
         self._started, self._waiting_noted = True, False
         members = {device: Member() for device in asked}
-        members.update({device: Member(MemberState.ACCEPTED) for device in self._kept})
-        self._kept, self._owing = set(), set()
-        self._round = OpenRoundState(number, purpose, now_s + policy.deadline_s, members)
+        members.update(
+            {d: Member(MemberState.ACCEPTED, origin=origin) for d, origin in self._kept.items()}
+        )
+        self._kept, self._owing = {}, set()
+        enough = 0 if evaluating or not policy.enough else min(policy.enough, len(members))
+        self._round = OpenRoundState(
+            number, purpose, now_s + policy.deadline_s, members,
+            max(enough, self._fewest_updates) if enough else 0,
+        )  # fmt: skip
+        self._models[number] = self._model.digest
+        for old in [n for n in self._models if n < number - policy.stale_rounds]:
+            del self._models[old]
         self._move(EngineSignal.OPEN)
         opened = OpenRound(
             RoundAnnouncement(
@@ -276,6 +292,7 @@ class RoundEngine:
                 self._model,
                 self._round.unsettled(),
                 policy.deadline_s,
+                0 if evaluating else policy.stale_rounds,
             )
         )
         return [opened, *(self._close_if_over(now_s) or [])]
@@ -293,8 +310,8 @@ class RoundEngine:
 
     def _select(self, number: int) -> list[str]:
         """The devices of a round: a seeded draw among those that are there and have not given."""
-        candidates = sorted(self._present - self._kept)
-        wanted = self._policy.participants
+        candidates = sorted(self._present - self._kept.keys())
+        wanted = self._policy.places
         if not wanted:
             return candidates
         places = max(0, wanted - len(self._kept))
@@ -311,11 +328,11 @@ class RoundEngine:
         if current is None:
             return None
         overdue = now_s >= current.deadline_s
-        if not overdue and current.has_unsettled:
+        if not overdue and current.has_unsettled and not current.has_enough:
             return None
         unsettled = current.unsettled()
         missing_note: list[Action] = []
-        if unsettled:
+        if unsettled and overdue:
             names = ", ".join(unsettled)
             missing_note = [Note(f"round {current.number}: deadline passed without {names}")]
             self._count_missed(current.in_state(MemberState.PENDING))
@@ -324,7 +341,7 @@ class RoundEngine:
             self._move(EngineSignal.REPORTS_IN)
             return [*missing_note, CloseRound(current.number, current.purpose, unsettled)]
         accepted = current.count(MemberState.ACCEPTED)
-        quorum = math.ceil(self._policy.quorum * len(current.members))
+        quorum = math.ceil(self._policy.quorum * (current.enough or len(current.members)))
         if accepted >= max(1, quorum, self._fewest_updates):
             self._move(EngineSignal.CLOSE)
             devices = current.in_state(MemberState.ACCEPTED)
@@ -332,7 +349,8 @@ class RoundEngine:
         if not overdue:
             # Everybody has answered and too few have delivered: wait, do not spin.
             return None
-        self._kept = set(current.in_state(MemberState.ACCEPTED))
+        accepted_now = current.in_state(MemberState.ACCEPTED)
+        self._kept = {device: current.members[device].origin for device in accepted_now}
         self._round = None
         self._epoch += 1
         self._move(EngineSignal.REOPEN)
@@ -393,37 +411,61 @@ class RoundEngine:
 
     def _on_offer(self, offer: UpdateOffered) -> list[Action]:
         current, device = self._round, offer.device
-        if current is None or (offer.round, offer.epoch) != (current.number, self._epoch):
+        if current is None or not self._is_for(current, offer):
             return self._verdict_on_stale(offer)
+        late = offer.round < current.number
         member = current.members.get(device)
         if member is None and not self._knows(device):
             return []
+        if member is None and late:
+            member = current.admit(device)
         if member is None or current.purpose is Purpose.EVALUATE:
             return [self._reject(offer, RejectReason.NOT_SELECTED, "not a member of the round")]
         if member.state is MemberState.ACCEPTED:
+            if member.origin != offer.round:
+                return []  # it has given to this model already: this one is for the next
             return [SendCommand(device, Accepted(offer.round, offer.epoch))]
         if member.state.settled:
             return [self._reject(offer, RejectReason.DUPLICATE, "already settled in this round")]
         if self._state is not EngineState.COLLECTING:
+            if self._policy.stale_rounds:
+                return []  # it is said again when the next round is announced
             return [self._reject(offer, RejectReason.LATE, "the round is closed")]
-        if offer.base != self._model.digest:
+        base = self._models.get(offer.round, "")
+        if offer.base != base:
             member.move(MemberSignal.REJECT)
-            detail = (
-                f"trained from {offer.base[:12]}, the round's model is {self._model.digest[:12]}"
-            )
+            detail = f"trained from {offer.base[:12]}, the round's model is {base[:12]}"
             return [self._reject(offer, RejectReason.WRONG_BASE, detail)]
         member.move(MemberSignal.OFFER)
-        member.transfer = offer.transfer
+        member.transfer, member.origin = offer.transfer, offer.round
         if device not in current.queue:
             current.queue.append(device)
         return []
+
+    def counts_for(self, number: int, epoch: int) -> int | None:
+        """The open round that an update for round `number`, said in `epoch`, would count for."""
+        current = self._round
+        if current is None or epoch != self._epoch:
+            return None
+        if number != current.number and (
+            current.purpose is Purpose.EVALUATE
+            or not current.number - self._policy.stale_rounds <= number < current.number
+        ):
+            return None
+        return current.number
+
+    def _is_for(self, current: OpenRoundState, offer: UpdateOffered) -> bool:
+        return self.counts_for(offer.round, offer.epoch) == current.number
 
     def _knows(self, device: str) -> bool:
         members = self._round.members if self._round else {}
         return device in self._present or device in self._silent or device in members
 
     def _verdict_on_stale(self, offer: UpdateOffered) -> list[Action]:
-        if offer.round == self._completed + 1 and offer.epoch < self._epoch:
+        welcome = self._completed + 1 - self._policy.stale_rounds
+        if welcome <= offer.round <= self._completed + 1 and (
+            offer.epoch < self._epoch or self._policy.stale_rounds
+        ):
             # Made for an announcement from before a restart or a reopening. The round is open
             # again, or about to be, and the device will offer the same update for it; a verdict
             # now would throw the work away.
@@ -451,8 +493,8 @@ class RoundEngine:
             member.move(MemberSignal.GRANT)
             member.granted_s = now_s
             actions += [
-                ExpectUpload(device, current.number, member.transfer),
-                SendCommand(device, Grant(current.number, self._epoch)),
+                ExpectUpload(device, member.origin, member.transfer),
+                SendCommand(device, Grant(member.origin, self._epoch)),
             ]
         return actions
 
@@ -474,9 +516,9 @@ class RoundEngine:
         ]
 
     def _granted(self, device: str, number: int) -> Member | None:
-        current = self._round
-        member = current.members.get(device) if current and current.number == number else None
-        return member if member and member.state is MemberState.GRANTED else None
+        member = self._round.members.get(device) if self._round else None
+        granted = member is not None and member.state is MemberState.GRANTED
+        return member if member and granted and member.origin == number else None
 
     def _on_stored(self, device: str, number: int) -> list[Action]:
         member = self._granted(device, number)

@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS rounds (
 CREATE TABLE IF NOT EXISTS members (
     round INTEGER NOT NULL, device TEXT NOT NULL, status TEXT NOT NULL, report TEXT,
     samples INTEGER NOT NULL DEFAULT 0, norm REAL, payload_bytes INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (round, device)) STRICT;
+    stale INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (round, device)) STRICT;
 CREATE TABLE IF NOT EXISTS rejects (
     round INTEGER NOT NULL, device TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL,
     payload_bytes INTEGER NOT NULL, at REAL NOT NULL) STRICT;
@@ -61,6 +61,8 @@ class DeviceRow:
     samples: int
     norm: float | None
     payload_bytes: int
+    stale: int = 0
+    """How many rounds before this one its update was made."""
 
 
 _ROUND_QUERY = "SELECT number, purpose, model_version, opened_at, closed_at, metrics FROM rounds"
@@ -194,16 +196,20 @@ class Journal:
         self, number: int, device: str, samples: int, norm: float, payload_bytes: int
     ) -> None:
         """An update is durable in the store; after this row it counts."""
-        self.accept_all(number, [(device, samples, norm, payload_bytes)])
+        self.accept_all(number, [(device, samples, norm, payload_bytes, 0)])
 
-    def accept_all(self, number: int, updates: Sequence[tuple[str, int, float, int]]) -> None:
-        """Several updates at once: device, samples, norm and payload bytes of each."""
+    def accept_all(self, number: int, updates: Sequence[tuple[str, int, float, int, int]]) -> None:
+        """Several updates at once: device, samples, norm, payload bytes of each, and how many
+        rounds late it is. A device that is late need not have been selected for this round.
+        """
         with self._transaction():
-            for device, samples, norm, payload_bytes in updates:
+            for device, samples, norm, payload_bytes, stale in updates:
                 self._run(
-                    "UPDATE members SET status = 'accepted', samples = ?, norm = ?, "
-                    "payload_bytes = ? WHERE round = ? AND device = ?",
-                    samples, norm, payload_bytes, number, device,
+                    "INSERT INTO members (round, device, status, samples, norm, payload_bytes, "
+                    "stale) VALUES (?, ?, 'accepted', ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                    "status = 'accepted', samples = excluded.samples, norm = excluded.norm, "
+                    "payload_bytes = excluded.payload_bytes, stale = excluded.stale",
+                    number, device, samples, norm, payload_bytes, stale,
                 )  # fmt: skip
 
     def reject(
@@ -258,8 +264,8 @@ class Journal:
     def members(self, number: int) -> list[DeviceRow]:
         """The devices of one round, by name."""
         query = (
-            "SELECT round, device, status, report, samples, norm, payload_bytes FROM members "
-            "WHERE round = ? ORDER BY device"
+            "SELECT round, device, status, report, samples, norm, payload_bytes, stale "
+            "FROM members WHERE round = ? ORDER BY device"
         )
         return [
             DeviceRow(
@@ -270,10 +276,18 @@ class Journal:
                 samples,
                 norm,
                 payload_bytes,
+                stale,
             )
-            for round_number, device, status, report, samples, norm, payload_bytes in self._run(
-                query, number
-            )
+            for (
+                round_number,
+                device,
+                status,
+                report,
+                samples,
+                norm,
+                payload_bytes,
+                stale,
+            ) in self._run(query, number)
         ]
 
     def rejects(self, number: int | None = None) -> dict[RejectReason, int]:

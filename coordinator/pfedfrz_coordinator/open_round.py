@@ -26,6 +26,8 @@ class Member:
     transfer: TransferReference | None = None
     granted_s: float = 0.0
     """When it was granted, or when the last chunk came."""
+    origin: int = 0
+    """The round of its update; before the open one where late updates are welcome."""
     lost_noted: bool = False
     """A connection that comes and goes is told once a round."""
     on_move: Callable[[Member, MemberState], None] | None = None
@@ -47,6 +49,8 @@ class OpenRoundState:
     purpose: Purpose
     deadline_s: float
     members: dict[str, Member]
+    enough: int = 0
+    """The updates that close the round at once; 0 for those of all members."""
     queue: deque[str] = field(default_factory=deque)
     """Devices that wait for a grant, first come first served."""
     granted: dict[str, Member] = field(init=False, default_factory=dict)
@@ -56,9 +60,24 @@ class OpenRoundState:
     def __post_init__(self) -> None:
         self._counts = Counter(member.state for member in self.members.values())
         for device, member in self.members.items():
-            member.on_move = partial(self._on_move, device)
-            if member.state is MemberState.GRANTED:
-                self.granted[device] = member
+            self._watch(device, member)
+
+    def _watch(self, device: str, member: Member) -> None:
+        member.on_move = partial(self._on_move, device)
+        if member.state is MemberState.GRANTED:
+            self.granted[device] = member
+
+    def admit(self, device: str) -> Member:
+        """A device that was not selected, as a member."""
+        member = self.members[device] = Member()
+        self._counts[member.state] += 1
+        self._watch(device, member)
+        return member
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether there is nothing more to wait for, although members are still busy."""
+        return 0 < self.enough <= self.count(MemberState.ACCEPTED)
 
     def _on_move(self, device: str, member: Member, before: MemberState) -> None:
         self._counts[before] -= 1

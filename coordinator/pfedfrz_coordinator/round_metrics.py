@@ -42,6 +42,7 @@ def summarize_round(
         update_norms={m.device: m.norm for m in accepted if m.norm is not None},
         received_loss_mean=_mean(r.received_loss for r in reports),
         local_loss_mean=_mean(r.local_loss for r in reports),
+        stale=sum(m.stale > 0 for m in accepted),
         ignored=dict(ignored),
     )
 

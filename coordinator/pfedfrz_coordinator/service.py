@@ -84,6 +84,7 @@ from .engine_exchange import (
 )
 from .flat import flatten
 from .registry import Registry
+from .staleness import Staleness, staleness_weight
 from .state import CoordinatorState
 from .validation import Expected
 
@@ -115,8 +116,8 @@ class _Upload:
     reassembly: Reassembly
     received_bytes: int = 0
     """Of chunks, those that came twice included."""
-    is_complete: bool = False
-    """All is there and being judged."""
+    sealed: bytes | None = None
+    """The whole payload, once it is there and is being judged."""
 
 
 class CoordinatorService:
@@ -140,7 +141,9 @@ class CoordinatorService:
         self._rule = find_rule(settings.aggregation)
         self._topics = Topics(settings.federation)
         self._codec = SharedCodec.for_manifest(bundle.manifest)
-        self._state = CoordinatorState(settings.state_dir, bundle)
+        self._state = CoordinatorState(
+            settings.state_dir, bundle, stale_rounds=settings.rounds.stale_rounds
+        )
         self._registry = Registry(settings.state_dir)
         self._admission = Admission(
             self._registry,
@@ -153,6 +156,11 @@ class CoordinatorService:
         self._looked_for_changes_s = clock()
         recovered = self._state.recover()
         self._shared: Parameters = recovered.shared
+        self._bases = {
+            number: (tensors_digest(model), flatten(model, self._codec.layout))
+            for number, model in recovered.recent
+        }
+        """Digest and vector of the model that a recent round began with."""
         self._payload = b""
         self._published_version: int | None = None
         start = StartingPoint(
@@ -161,6 +169,8 @@ class CoordinatorService:
             recovered.completed,
             recovered.accepted,
             recovered.owing,
+            recovered.late,
+            tuple((number, digest) for number, (digest, _) in self._bases.items()),
         )
         self._model = start.model
         self._engine = RoundEngine(
@@ -351,8 +361,9 @@ class CoordinatorService:
         current = (number, epoch) == (self._engine.round, self._engine.epoch)
         match event:
             case UpdateReady():
-                if current:
-                    self._record(number, device, "offered", event)
+                counts_for = self._engine.counts_for(number, epoch)
+                if counts_for is not None:
+                    self._record(counts_for, device, "offered", event)
                 self._events.append(
                     UpdateOffered(device, number, epoch, event.base, event.transfer)
                 )
@@ -372,7 +383,7 @@ class CoordinatorService:
 
     def _on_chunk(self, device: str, number: int, chunk: int, data: bytes) -> None:
         upload = self._uploads.get(device)
-        if upload is None or upload.round != number or upload.is_complete:
+        if upload is None or upload.round != number or upload.sealed is not None:
             return
         if not self._engine.awaits_upload(device, number):
             return  # the grant has expired, or the device has failed since: it is asked again
@@ -389,14 +400,31 @@ class CoordinatorService:
             if sealed is None:
                 self._events.append(UploadProgressed(device, number))
                 return
-            key = self._admission.key_of(device)
         except ProtocolError as error:
             self._refuse(device, number, error, transfer.payload_bytes)
             return
-        upload.is_complete = True
+        upload.sealed = sealed
         self._events.append(UploadProgressed(device, number))
-        expected = Expected(device, number, self._model.digest, self._base)
+        self._judge(device, upload)
+
+    def _judge(self, device: str, upload: _Upload) -> None:
+        """Have a complete upload judged, for the round that is open now."""
+        number, sealed = upload.round, upload.sealed or b""
+        try:
+            key = self._admission.key_of(device)
+        except ProtocolError as error:
+            self._refuse(device, number, error, len(sealed))
+            return
+        digest, base = self._bases[number]
+        expected = Expected(device, number, digest, base, self._staleness_of(number))
         self._acceptance.submit(upload, sealed, key, expected)
+
+    def _staleness_of(self, number: int) -> Staleness | None:
+        late = self._engine.round - number
+        if late <= 0:
+            return None
+        weight = staleness_weight(late, self._settings.rounds.staleness_exponent)
+        return Staleness(late, weight, self._bases[self._engine.round][1])
 
     def _on_judged(self, judged: Judged) -> None:
         device, number, outcome = judged.device, judged.round, judged.outcome
@@ -434,14 +462,14 @@ class CoordinatorService:
                 device, judged.round
             ):
                 del self._uploads[device]
-                groups.setdefault(judged.round, []).append(outcome)
+                groups.setdefault(outcome.into, []).append(outcome)
             else:
                 self._state.updates.discard(outcome.written)
         for number, group in groups.items():
             self._state.accept_all(number, group)
             for each in group:
                 self._admission.count_accepted(each.device)
-                self._events.append(UpdateStored(each.device, number))
+                self._events.append(UpdateStored(each.device, number - each.stale))
         self._state.journal.flush()
 
     def _refuse(self, device: str, number: int, error: ProtocolError, size: int) -> None:
@@ -480,17 +508,17 @@ class CoordinatorService:
                 self._expect_upload(device, number, transfer)
             case SendCommand(device, Grant() as grant) if device in self._uploads:
                 # What came before the link was lost, or before a grant expired, is not asked again.
-                reassembly = self._uploads[device].reassembly
-                if reassembly.held_bytes:
-                    missing = spans_of(reassembly.missing)
+                upload = self._uploads[device]
+                if upload.sealed is None and upload.reassembly.held_bytes:
+                    missing = spans_of(upload.reassembly.missing)
                     grant = msgspec.structs.replace(grant, chunks=missing)
-                self._send(device, grant)
+                if upload.sealed is None:
+                    self._send(device, grant)
             case SendCommand(device, Rejected() as verdict):
                 self._reject(device, verdict)
             case SendCommand(device, command):
                 self._send(device, command)
             case Aggregate(number, devices):
-                self._uploads.clear()
                 seed = self._settings.rounds.seed
                 self._shared = self._state.aggregate(number, devices, self._rule, seed)
                 self._model = self._describe_model(number)
@@ -506,12 +534,8 @@ class CoordinatorService:
     def _expect_upload(self, device: str, number: int, transfer: TransferReference) -> None:
         known = self._uploads.pop(device, None)
         try:
-            if (
-                known is not None
-                and (known.round, known.reassembly.transfer) == (number, transfer)
-                and known.reassembly.missing
-            ):
-                upload = _Upload(number, known.reassembly)
+            if known and (known.round, known.reassembly.transfer) == (number, transfer):
+                upload = _Upload(number, known.reassembly, sealed=known.sealed)
             else:
                 upload = _Upload(number, Reassembly(transfer, self._codec.max_sealed_bytes))
         except ProtocolError as error:
@@ -519,6 +543,9 @@ class CoordinatorService:
             return
         self._uploads[device] = upload
         self._drop_old_parts()
+        if upload.sealed is not None:
+            # It came while the round before was open; all that changes is what it counts for.
+            self._judge(device, upload)
 
     def _drop_old_parts(self) -> None:
         """Parts of uploads whose grant expired are kept as long as there is room for them."""
@@ -539,7 +566,6 @@ class CoordinatorService:
                 log.warning("a command to %s was dropped: %s", device, error)
 
     def _describe_model(self, version: int) -> ModelReference:
-        self._base = flatten(self._shared, self._codec.layout)
         payload = self._codec.encode(self._shared, ModelLabel(version))
         self._payload = seal_tensors(payload, self._identity.key)
         return ModelReference(
@@ -548,7 +574,11 @@ class CoordinatorService:
 
     def _open_round(self, announcement: RoundAnnouncement) -> None:
         self._state.open_round(announcement)
-        self._uploads = {d: u for d, u in self._uploads.items() if u.round == announcement.round}
+        number, digest = announcement.round, announcement.model.digest
+        self._bases[number] = (digest, flatten(self._shared, self._codec.layout))
+        oldest = number - announcement.stale_rounds
+        self._bases = {n: base for n, base in self._bases.items() if n >= oldest}
+        self._uploads = {d: u for d, u in self._uploads.items() if u.round >= oldest}
         version, old = announcement.model.version, self._published_version
         if version != old:
             chunks = enumerate(split_chunks(self._payload))

@@ -30,6 +30,7 @@ from .validation import ValidUpdate
 
 __all__ = ["CoordinatorState", "Recovered"]
 
+_FEWEST_KEPT = 3
 _EPOCH_ZERO_S = 1_577_836_800  # 2020-01-01 UTC
 
 
@@ -46,19 +47,27 @@ class Recovered:
     """Devices whose updates for the open round are here."""
     owing: tuple[str, ...]
     """The other members of the open round."""
+    late: tuple[tuple[str, int], ...] = ()
+    """Of the accepted, those made in an earlier round, with that round."""
+    recent: tuple[tuple[int, Parameters], ...] = ()
+    """(round, the model that it began with) of the last rounds of training that are kept."""
 
 
 class CoordinatorState:
     """Everything that must survive the process, in one directory."""
 
-    def __init__(self, directory: Path, bundle: Bundle) -> None:
-        """Open or make; ConfigurationError when the directory belongs to another bundle."""
+    def __init__(self, directory: Path, bundle: Bundle, *, stale_rounds: int = 0) -> None:
+        """Open or make; ConfigurationError when the directory belongs to another bundle.
+
+        The models of `stale_rounds` rounds are kept for updates that come late.
+        """
+        self._stale_rounds = stale_rounds
         self._bundle = bundle
         self._digest = bundle.manifest.digest
         self._layout = bundle.manifest.layout(Group.SHARED)
         self._parameters = sum(spec.elements for spec in self._layout)
         self.journal = Journal(directory / "journal.sqlite")
-        self._checkpoints = Checkpoints(directory / "models")
+        self._checkpoints = Checkpoints(directory / "models", max(_FEWEST_KEPT, stale_rounds + 2))
         self.updates = UpdateStore(directory / "updates")
         known = self.journal.fact("bundle")
         if known not in (None, self._digest):
@@ -79,7 +88,7 @@ class CoordinatorState:
         """
         epoch = max(int(self.journal.fact("epoch") or 0) + 1, int(time.time()) - _EPOCH_ZERO_S)
         version = self.journal.last_closed(Purpose.TRAIN)
-        accepted, owing = self._members_of_open_round()
+        accepted, owing, late = self._members_of_open_round()
         return Recovered(
             epoch,
             self.journal.last_closed(),
@@ -87,11 +96,23 @@ class CoordinatorState:
             self._checkpoints.load(version),
             accepted,
             owing,
+            late,
+            self._recent_models(),
         )
 
-    def _members_of_open_round(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _recent_models(self) -> tuple[tuple[int, Parameters], ...]:
+        first = self.journal.last_closed() + 1 - self._stale_rounds
+        return tuple(
+            (row.number, self._checkpoints.load(row.model_version))
+            for row in self.journal.rounds()
+            if row.number >= first and row.closed_at and row.purpose is Purpose.TRAIN
+        )
+
+    def _members_of_open_round(
+        self,
+    ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, int], ...]]:
         """Who has delivered and who has not, by what is really on the disk."""
-        accepted, owing = list[str](), list[str]()
+        accepted, owing, late = list[str](), list[str](), list[tuple[str, int]]()
         for row in self.journal.open_rounds():
             for member in self.journal.members(row.number):
                 if member.status != "accepted":
@@ -99,6 +120,8 @@ class CoordinatorState:
                         owing.append(member.device)
                 elif self.updates.holds(row.number, member.device, self._parameters):
                     accepted.append(member.device)
+                    if member.stale:
+                        late.append((member.device, row.number - member.stale))
                 else:
                     self.journal.note(
                         f"round {row.number}: the accepted update of {member.device} is not on the "
@@ -106,7 +129,7 @@ class CoordinatorState:
                     )
                     self.journal.forget_accepted(row.number, member.device)
                     owing.append(member.device)
-        return tuple(accepted), tuple(owing)
+        return tuple(accepted), tuple(owing), tuple(late)
 
     def open_round(self, announcement: RoundAnnouncement) -> None:
         """Write a round down before it is announced."""
@@ -126,13 +149,16 @@ class CoordinatorState:
         """Make a valid update durable; after this it may be acknowledged."""
         self.updates.prepare(round_number)
         written = self.updates.write_aside(round_number, device, update.vector)
-        passed = Passed(device, update.samples, update.norm, payload_bytes, written)
+        passed = Passed(device, update.samples, update.norm, payload_bytes, written, round_number)
         self.accept_all(round_number, [passed])
 
     def accept_all(self, round_number: int, passed: Sequence[Passed]) -> None:
         """Make valid updates that were written aside durable, all together."""
         self.updates.adopt(round_number, {each.device: each.written for each in passed})
-        rows = [(each.device, each.samples, each.norm, each.payload_bytes) for each in passed]
+        rows = [
+            (each.device, each.samples, each.norm, each.payload_bytes, each.stale)
+            for each in passed
+        ]
         self.journal.accept_all(round_number, rows)
 
     def aggregate(

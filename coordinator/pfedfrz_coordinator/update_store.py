@@ -72,7 +72,7 @@ class UpdateStore:
         It counts for nothing before it is adopted. May be called from any thread.
         """
         path = self._path(round_number, device)
-        return write_beside(path, memoryview(np.ascontiguousarray(vector)).cast("B"))
+        return write_beside(path, np.ascontiguousarray(vector).data.cast("B"))
 
     def adopt(self, round_number: int, written: Mapping[str, Path]) -> None:
         """Put what was written aside in its place, for several devices with one flush."""

@@ -24,6 +24,8 @@ from pfedfrz_protocol import (
     UpdateLabel,
 )
 
+from .staleness import Staleness
+
 __all__ = ["Expected", "ValidUpdate", "ValidationPolicy", "validate_update"]
 
 
@@ -56,6 +58,13 @@ class Expected:
     base_digest: str
     base: NDArray[np.float32]
     """The model that it was trained from, `(parameters,)`."""
+    staleness: Staleness | None = None
+    """For an update that counts for a later round than it was made in."""
+
+    @property
+    def into(self) -> int:
+        """The round that it counts for."""
+        return self.round + (self.staleness.rounds if self.staleness else 0)
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class ValidUpdate:
     vector: NDArray[np.float32]
     samples: int
     norm: float
-    """L2 norm of S_i - S."""
+    """L2 norm of S_i - S, of the model that it was trained from."""
 
 
 def validate_update(
@@ -86,6 +95,8 @@ def validate_update(
         raise ProtocolError(
             RejectReason.NORM_EXCEEDED, f"step of norm {norm:.3g} over {policy.max_update_norm:g}"
         )
+    if expected.staleness is not None:
+        expected.staleness.rebase(vector, expected.base)
     return ValidUpdate(vector, label.samples, norm)
 
 

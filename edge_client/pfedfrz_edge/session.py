@@ -103,6 +103,9 @@ class DeviceSession:
         self._pending = pending
         self._state = SessionState.IDLE
         self._announcement: RoundAnnouncement | None = None
+        """The newest."""
+        self._task: RoundAnnouncement | None = None
+        """What the device is busy with: the newest announcement, or one that is still welcome."""
         self._signer = ""
         """Whose signature models have: that of the newest announcement."""
         self._settled: tuple[int, int] = settled or (0, 0)
@@ -132,9 +135,8 @@ class DeviceSession:
         match event:
             case LinkRestored():
                 return self._reannounce()
-            case AnnouncementSeen(announcement, signer):
-                self._signer = signer
-                return self._on_announcement(announcement)
+            case AnnouncementSeen():
+                return self._on_announcement(event)
             case ChunkSeen(version, number, data):
                 return self._on_chunk(version, number, data)
             case CommandSeen(command):
@@ -169,24 +171,44 @@ class DeviceSession:
             return []
         return [*self._abandon(), Quit()]
 
-    def _on_announcement(self, new: RoundAnnouncement) -> list[Action]:
+    def _on_announcement(self, seen: AnnouncementSeen) -> list[Action]:
         self._heard = True
-        old = self._announcement
+        new, old, task = seen.announcement, self._announcement, self._task
         if old and (new.epoch, new.round) < (old.epoch, old.round):
+            return []
+        # A broker that was killed may bring back what it held long ago, before the coordinator is
+        # there to say its own again. What is said now is followed, whatever was settled in an
+        # earlier life: a coordinator whose clock was set back must not be ignored for ever.
+        if seen.retained and (new.epoch, new.round) < self._settled:
             return []
         if new.bundle != self._bundle:
             return self._refuse_foreign(new.bundle)
+        self._signer = seen.signer
         selected = self._device in new.selected
-        busy = self._state is not SessionState.IDLE
-        if old and selected and busy and _is_same_work(old, new):
-            return self._on_same_work(old, new)
+        if task and selected and _is_same_work(task, new):
+            return self._on_same_work(task, new)
+        if task and self._is_welcome(task, new):
+            self._announcement = new
+            return self._reannounce()
         actions = self._abandon()
         self._announcement = new
         if selected and (new.epoch, new.round) == self._settled:
             return [*actions, *self._reannounce()]
+        return [*actions, *self._take_up(new)]
+
+    def _is_welcome(self, task: RoundAnnouncement, new: RoundAnnouncement) -> bool:
+        """Whether what is under way may be finished although a newer round is open."""
+        return (
+            self._state is not SessionState.FETCHING
+            and task.purpose is new.purpose is Purpose.TRAIN
+            and 0 < new.round - task.round <= new.stale_rounds
+        )
+
+    def _take_up(self, new: RoundAnnouncement) -> list[Action]:
+        """Begin what is announced, if it is for this device."""
         self._answer = None
         self._downloaded_bytes = 0
-        return [*actions, *self._begin(new)] if selected else actions
+        return self._begin(new) if self._device in new.selected else []
 
     def _on_same_work(self, old: RoundAnnouncement, new: RoundAnnouncement) -> list[Action]:
         """The round was opened again, or its announcement came again, while it is worked on.
@@ -197,7 +219,7 @@ class DeviceSession:
         it may have been lost.
         """
         if self._state is not SessionState.FETCHING:
-            self._announcement = new
+            self._announcement = self._task = new
             return self._reannounce()
         if (old.epoch, old.model) == (new.epoch, new.model):
             return []
@@ -217,6 +239,7 @@ class DeviceSession:
         ]
 
     def _begin(self, announcement: RoundAnnouncement) -> list[Action]:
+        self._task = announcement
         pending, training = self._pending, announcement.purpose is Purpose.TRAIN
         wanted = (announcement.round, announcement.model.digest)
         if pending and training and (pending.round, pending.base) == wanted:
@@ -240,6 +263,7 @@ class DeviceSession:
         try:
             self._download = ModelDownload(model.transfer, self._codec.max_sealed_bytes)
         except ProtocolError as error:
+            self._task = None
             return [Complain(f"round {announcement.round} cannot be fetched: {error}")]
         self._move(Signal.FETCH)
         if stored is not None and stored.transfer == model.transfer:
@@ -256,7 +280,7 @@ class DeviceSession:
     # The model arrives
 
     def _on_chunk(self, version: int, number: int, data: bytes) -> list[Action]:
-        announcement, download = self._announcement, self._download
+        announcement, download = self._task, self._download
         if (
             self._state is not SessionState.FETCHING
             or announcement is None
@@ -287,10 +311,10 @@ class DeviceSession:
 
     def _stop_fetching(self, *also: int) -> list[Action]:
         """Let go of everything that is asked for, and of `also`."""
-        if self._announcement is None or self._download is None:
+        if self._task is None or self._download is None:
             return []
         chunks = tuple(sorted({*self._download.asked, *also}))
-        return [StopFetching(self._announcement.model.version, chunks)] if chunks else []
+        return [StopFetching(self._task.model.version, chunks)] if chunks else []
 
     def _open_model(self, announcement: RoundAnnouncement, payload: bytes) -> list[Action]:
         try:
@@ -306,7 +330,7 @@ class DeviceSession:
     # The work ends
 
     def _is_current(self, key: WorkKey, purpose: Purpose | None = None) -> bool:
-        announced = self._announcement
+        announced = self._task
         return (
             self._state is SessionState.WORKING
             and announced is not None
@@ -322,41 +346,39 @@ class DeviceSession:
         return [KeepPending(update), *self._announce_pending(update)]
 
     def _on_work_over(self, event: EvaluationDone | WorkBroken) -> list[Action]:
-        announcement = self._announcement
+        announcement = self._task
         purpose = Purpose.EVALUATE if isinstance(event, EvaluationDone) else None
         if not self._is_current(event.key, purpose) or announcement is None:
             return []
-        self._settle(announcement)
+        self._settle(announcement.round)
         self._move(Signal.WORK_OVER)
         if isinstance(event, WorkBroken):
-            return self._fail(announcement, event.detail)
-        number, epoch = announcement.round, announcement.epoch
-        self._answer = Evaluated(number, epoch, self._boot_id, event.report)
+            return [*self._fail(announcement, event.detail), *self._catch_up(announcement)]
+        self._task = None
+        self._answer = Evaluated(announcement.round, self._epoch, self._boot_id, event.report)
         return [Announce(self._answer)]
 
     def _on_not_kept(self, detail: str) -> list[Action]:
         """An update that is not on the disk is not offered: a restart would lose it."""
-        announcement = self._announcement
+        announcement = self._task
         if self._state is not SessionState.READY or announcement is None:
             return []
         self._pending = None
-        self._settle(announcement)
+        self._settle(announcement.round)
         self._move(Signal.SETTLED)
-        return self._fail(announcement, detail)
+        return [*self._fail(announcement, detail), *self._catch_up(announcement)]
 
     def _fail(self, announcement: RoundAnnouncement, detail: str) -> list[Action]:
         number = announcement.round
-        self._answer = RoundFailed(number, announcement.epoch, self._boot_id, detail)
+        self._answer = RoundFailed(number, self._epoch, self._boot_id, detail)
         return [Complain(f"round {number}: {detail}"), Announce(self._answer)]
 
     # The update goes up
 
     def _announce_pending(self, pending: PendingUpdate) -> list[Action]:
-        announcement = self._announcement
-        epoch = announcement.epoch if announcement else 0
         ready = UpdateReady(
             pending.round,
-            epoch,
+            self._epoch,
             self._boot_id,
             pending.base,
             describe_transfer(pending.payload),
@@ -379,11 +401,10 @@ class DeviceSession:
         return [*stop, *self._announce_pending(self._pending)]
 
     def _concerns(self, round_number: int, epoch: int) -> bool:
-        announced = self._announcement
         return (
             self._state in (SessionState.READY, SessionState.UPLOADING)
-            and announced is not None
-            and (announced.round, announced.epoch) == (round_number, epoch)
+            and self._task is not None
+            and (self._task.round, self._epoch) == (round_number, epoch)
         )
 
     def _on_grant(self, grant: Grant) -> list[Action]:
@@ -402,11 +423,11 @@ class DeviceSession:
         return [Complain(text)]
 
     def _on_verdict(self, verdict: Accepted | Rejected) -> list[Action]:
-        announcement = self._announcement
-        if not self._concerns(verdict.round, verdict.epoch) or announcement is None:
+        task = self._task
+        if not self._concerns(verdict.round, verdict.epoch) or task is None:
             return []
         uploading = self._state is SessionState.UPLOADING
-        self._settle(announcement)
+        self._settle(task.round)
         self._pending = None
         self._move(Signal.SETTLED)
         actions: list[Action] = [CancelUpload()] if uploading else []
@@ -417,13 +438,27 @@ class DeviceSession:
                     f"{verdict.reason.value}: {verdict.detail}"
                 )
             )
-        return [*actions, RememberSettled(verdict.round, verdict.epoch), ForgetPending()]
+        settled: list[Action] = [RememberSettled(verdict.round, verdict.epoch), ForgetPending()]
+        return [*actions, *settled, *self._catch_up(task)]
 
-    def _settle(self, announcement: RoundAnnouncement) -> None:
-        self._settled = (announcement.epoch, announcement.round)
+    @property
+    def _epoch(self) -> int:
+        """The epoch in which everything is said."""
+        return self._announcement.epoch if self._announcement else 0
+
+    def _settle(self, number: int) -> None:
+        self._settled = (self._epoch, number)
+
+    def _catch_up(self, task: RoundAnnouncement) -> list[Action]:
+        """A round of before is finished: go on with the one that is open since."""
+        newest = self._announcement
+        self._task = None
+        if newest is None or newest.round == task.round:
+            return []
+        return self._take_up(newest)
 
     def _abandon(self) -> list[Action]:
-        """Leave whatever is going on for the current round."""
+        """Leave whatever is going on."""
         actions: list[Action] = []
         match self._state:
             case SessionState.FETCHING:
@@ -434,6 +469,7 @@ class DeviceSession:
                 actions = [CancelUpload()]
             case _:
                 pass
+        self._task = None
         self._move(Signal.SUPERSEDED)
         return actions
 

@@ -142,6 +142,9 @@ class RoundAnnouncement(_Message, frozen=True):
     model: ModelReference
     selected: tuple[Name, ...]
     deadline_s: Seconds
+    stale_rounds: Number = 0
+    """For how many rounds an update stays welcome: a device that is busy with a round no older than
+    that finishes it before it begins this one."""
 
 
 class DeviceStatus(_Message, frozen=True):
@@ -299,6 +302,8 @@ class RoundMetrics(_Message, frozen=True):
     """L2 norm of each accepted update's step S_i - S."""
     received_loss_mean: float | None = None
     local_loss_mean: float | None = None
+    stale: Count = 0
+    """Accepted updates that were trained from an older model than the round's."""
     ignored: dict[RejectReason, Count] = {}
     """Messages since the round before that were not even looked into, by reason."""
 

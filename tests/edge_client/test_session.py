@@ -1,3 +1,4 @@
+import msgspec
 import numpy as np
 import pytest
 from identities import COORDINATOR, key_of
@@ -85,10 +86,13 @@ def announce(
     purpose: Purpose = Purpose.TRAIN,
     bundle: str = MANIFEST.digest,
     version: int | None = None,
+    stale_rounds: int = 0,
+    retained: bool = False,
 ) -> AnnouncementSeen:
     model = reference(number - 1 if version is None else version)
     announcement = RoundAnnouncement(number, epoch, bundle, purpose, model, selected, 9.0)
-    return AnnouncementSeen(announcement, key_of(COORDINATOR).public)
+    announcement = msgspec.structs.replace(announcement, stale_rounds=stale_rounds)
+    return AnnouncementSeen(announcement, key_of(COORDINATOR).public, retained)
 
 
 def key(number: int) -> WorkKey:
@@ -211,6 +215,61 @@ def test_the_next_round_supersedes_whatever_is_going_on(moment: str) -> None:
     forget = [ForgetPending()] if moment in ("ready", "uploading") else []
     assert mine.handle(announce(2)) == [*leaving[moment], *forget, FetchModel(1, (0,))]
     assert mine.handle(UpdateTrained(key(1), update(1))) == []
+
+
+def test_work_that_is_still_welcome_is_finished_before_the_newest_round_is_begun() -> None:
+    mine = session()
+    mine.handle(announce(1, stale_rounds=2))
+    mine.handle(chunk(0))
+    assert mine.handle(announce(2, stale_rounds=2)) == []
+    assert mine.state is SessionState.WORKING
+    assert mine.handle(UpdateTrained(key(1), update(1))) == [KeepPending(update(1)), ready(1)]
+    assert mine.handle(announce(3, epoch=2, stale_rounds=2)) == [ready(1, epoch=2)]
+    assert kinds(mine.handle(CommandSeen(Grant(1, 1)))) == []
+    assert kinds(mine.handle(CommandSeen(Grant(1, 2)))) == [Upload]
+    assert mine.handle(CommandSeen(Accepted(1, 2))) == [
+        CancelUpload(),
+        RememberSettled(1, 2),
+        ForgetPending(),
+        FetchModel(2, (0,)),
+    ]
+
+
+def test_an_upload_under_way_is_said_again_when_the_next_round_opens() -> None:
+    mine = session()
+    mine.handle(announce(1, stale_rounds=5))
+    mine.handle(chunk(0))
+    mine.handle(UpdateTrained(key(1), update(1)))
+    mine.handle(CommandSeen(Grant(1, 1)))
+    assert mine.handle(announce(2, stale_rounds=5)) == [CancelUpload(), ready(1)]
+
+
+@pytest.mark.parametrize("moment", ["fetching", "too late", "an evaluation"])
+def test_what_is_not_welcome_any_more_is_left(moment: str) -> None:
+    mine = session()
+    mine.handle(announce(1, stale_rounds=1))
+    if moment != "fetching":
+        mine.handle(chunk(0))
+    number = 3 if moment == "too late" else 2
+    purpose = Purpose.EVALUATE if moment == "an evaluation" else Purpose.TRAIN
+    left, fetch = mine.handle(announce(number, stale_rounds=1, purpose=purpose))
+    assert isinstance(left, StopFetching if moment == "fetching" else CancelWork)
+    assert fetch == FetchModel(number - 1, (0,))
+
+
+def test_after_late_work_that_broke_the_newest_round_is_begun() -> None:
+    mine = session()
+    mine.handle(announce(1, stale_rounds=2))
+    mine.handle(chunk(0))
+    mine.handle(announce(2, stale_rounds=2))
+    assert kinds(mine.handle(WorkBroken(key(1), "NaN"))) == [Complain, Announce, FetchModel]
+
+
+def test_what_a_broker_held_from_before_the_last_settled_round_is_ignored() -> None:
+    mine = session(settled=(7, 5))
+    assert mine.handle(announce(4, epoch=7, retained=True)) == []
+    assert mine.handle(announce(6, epoch=6, retained=True)) == []
+    assert kinds(mine.handle(announce(4, epoch=7))) == [FetchModel]
 
 
 def test_a_reopened_round_gets_the_same_update_under_its_new_epoch() -> None:

@@ -2,9 +2,9 @@
 
 It holds every model already and has its update ready at once, so that what is measured is the
 coordinator. Decisions only: messages go in, what to publish comes out. All messages are made and
-read by the protocol's own functions, here and nowhere else in the fleet. Everything is signed with a
-key of the device's own; what the coordinator says is believed without a look at its signature, which
-is the work of boards and not of the machine that plays a thousand of them.
+read by the protocol's own functions, here and nowhere else in the fleet. Everything is signed with
+a key of the device's own; what the coordinator says is believed without a look at its signature,
+which is the work of boards and not of the machine that plays a thousand of them.
 """
 
 from __future__ import annotations

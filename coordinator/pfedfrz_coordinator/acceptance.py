@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pfedfrz_protocol import ProtocolError, SharedCodec, open_tensors
+from pfedfrz_protocol import ProtocolError, Reassembly, SharedCodec, open_tensors
 
 from .cores import available_cores
 from .update_store import UpdateStore
@@ -70,21 +70,23 @@ class AcceptancePool:
         threads = min(_MOST_THREADS, available_cores())
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="acceptance")
 
-    def submit(self, upload: object, sealed: bytes, key: str, expected: Expected) -> None:
-        """Judge a complete payload that must be signed with `key`."""
-        self._threads.submit(self._judge, upload, sealed, key, expected)
+    def submit(self, upload: object, reassembly: Reassembly, key: str, expected: Expected) -> None:
+        """Judge a complete payload that must be signed with `key`; nothing is added to it now."""
+        self._threads.submit(self._judge, upload, reassembly, key, expected)
 
     def close(self) -> None:
         """Wait for what was submitted."""
         self._threads.shutdown()
 
-    def _judge(self, upload: object, sealed: bytes, key: str, expected: Expected) -> None:
+    def _judge(self, upload: object, reassembly: Reassembly, key: str, expected: Expected) -> None:
+        size = reassembly.transfer.payload_bytes
         outcome: Passed | BaseException
         try:
+            sealed = reassembly.assemble()
             payload = open_tensors(sealed).require_signer(key)
             update = validate_update(payload, self._codec, expected, self._policy)
             written = self._store.write_aside(expected.round, expected.device, update.numbers)
-            outcome = Passed(expected.device, update.samples, update.norm, len(sealed), written)
+            outcome = Passed(expected.device, update.samples, update.norm, size, written)
         except BaseException as error:  # the loop is who raises it
             outcome = error
-        self._post(Judged(upload, expected.device, expected.round, len(sealed), outcome))
+        self._post(Judged(upload, expected.device, expected.round, size, outcome))

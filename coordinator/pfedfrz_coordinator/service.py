@@ -385,18 +385,17 @@ class CoordinatorService:
                     RejectReason.QUOTA_EXCEEDED,
                     f"{upload.received_bytes} bytes came for {transfer.payload_bytes}",
                 )
-            sealed = upload.reassembly.add(chunk, data)
-            if sealed is None:
-                self._events.append(UploadProgressed(device, number))
+            is_complete = upload.reassembly.take(chunk, data)
+            self._events.append(UploadProgressed(device, number))
+            if not is_complete:
                 return
             key = self._admission.key_of(device)
         except ProtocolError as error:
             self._refuse(device, number, error, transfer.payload_bytes)
             return
         upload.is_complete = True
-        self._events.append(UploadProgressed(device, number))
         expected = Expected(device, number, self._model.digest, self._base)
-        self._acceptance.submit(upload, sealed, key, expected)
+        self._acceptance.submit(upload, upload.reassembly, key, expected)
 
     def _on_judged(self, judged: Judged) -> None:
         device, number, outcome = judged.device, judged.round, judged.outcome

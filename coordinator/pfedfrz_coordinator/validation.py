@@ -29,7 +29,7 @@ from pfedfrz_protocol import (
 __all__ = ["Expected", "ValidUpdate", "ValidationPolicy", "validate_update"]
 
 
-_BLOCK = 8192
+_BLOCK = 32_768
 _ROOM_FOR_HALVES = 1e38
 """No float16 takes a weight that is smaller than this beyond float32's range."""
 
@@ -74,7 +74,7 @@ class ValidUpdate:
 
 
 def validate_update(
-    payload: bytes,
+    payload: bytes | memoryview,
     codec: SharedCodec,
     expected: Expected,
     policy: ValidationPolicy,

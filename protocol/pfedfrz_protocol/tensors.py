@@ -89,7 +89,7 @@ class TensorHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     label: ModelLabel | UpdateLabel
 
 
-def head_bytes(payload: bytes) -> bytes:
+def head_bytes(payload: bytes | memoryview) -> bytes:
     """Everything of a payload before its body; ProtocolError when the framing is wrong."""
     if len(payload) < _PREFIX.size:
         raise ProtocolError(RejectReason.MALFORMED, "shorter than its prefix")
@@ -99,7 +99,7 @@ def head_bytes(payload: bytes) -> bytes:
     end = _PREFIX.size + length
     if length > MAX_HEADER_BYTES or end > len(payload):
         raise ProtocolError(RejectReason.MALFORMED, f"header of {length} bytes")
-    return payload[:end]
+    return bytes(payload[:end])
 
 
 def tensors_digest(tensors: Mapping[str, NDArray[np.float32]]) -> str:
@@ -168,12 +168,14 @@ class SharedCodec:
         )
         return _PREFIX.pack(MAGIC, VERSION, len(header)) + header + body
 
-    def header(self, payload: bytes) -> TensorHeader:
+    def header(self, payload: bytes | memoryview) -> TensorHeader:
         """The header of a payload; ProtocolError when the framing or the header is wrong."""
         return self._split(payload)[0]
 
     def decode(
-        self, payload: bytes, base: Mapping[str, NDArray[np.float32]] | None = None
+        self,
+        payload: bytes | memoryview,
+        base: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> tuple[TensorHeader, Parameters]:
         """Header and float32 tensors of a payload, in the layout's order.
 
@@ -190,7 +192,7 @@ class SharedCodec:
         delta = self._parse(header, _unpack(body, header.decoded_bytes), np.dtype(np.float16))
         return header, {name: base[name] + delta[name].astype(np.float32) for name in delta}
 
-    def decode_flat(self, payload: bytes) -> tuple[TensorHeader, NDArray[np.floating]]:
+    def decode_flat(self, payload: bytes | memoryview) -> tuple[TensorHeader, NDArray[np.floating]]:
         """Header and numbers of a payload as one vector `(parameters,)` in the layout's order.
 
         float32 numbers are the tensors; float16 numbers are differences to the base model, which
@@ -211,7 +213,7 @@ class SharedCodec:
             raise ProtocolError(RejectReason.WRONG_DIGEST, "the body is not what its header says")
         return header, pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
-    def _split(self, payload: bytes) -> tuple[TensorHeader, memoryview]:
+    def _split(self, payload: bytes | memoryview) -> tuple[TensorHeader, memoryview]:
         if len(payload) > self.max_payload_bytes:
             raise ProtocolError(RejectReason.TOO_LARGE, f"payload of {len(payload)} bytes")
         head = head_bytes(payload)

@@ -24,6 +24,7 @@ from pfedfrz_protocol import OperationError, write_bundle
 
 from .fleet_process import run_fleet
 from .ledger import Ledger
+from .light_client import device_key, device_name
 from .orders import (
     Counted,
     FleetHeard,
@@ -289,6 +290,8 @@ def _play(
 def _coordinator(
     case: Case, repeats: int, folder: Path, broker: RunningBroker, tracer: tuple[str, ...]
 ) -> Iterator[subprocess.Popen[bytes]]:
+    lines = (f'{device_name(n)} = "{device_key(n).public}"' for n in range(case.registered))
+    (folder / "devices.toml").write_text("\n".join(["[devices]", *lines, ""]))
     configuration = folder / "coordinator.toml"
     configuration.write_text(
         f"""\
@@ -306,6 +309,9 @@ participants = {case.selected}
 uploads_at_once = {case.wave}
 deadline_s = {_DEADLINE_S}
 evaluate = false
+
+[enrolment]
+devices = "devices.toml"
 """
     )
     log_path = folder / "coordinator.log"

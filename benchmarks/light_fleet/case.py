@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,6 +24,7 @@ from pfedfrz_protocol import OperationError, write_bundle
 
 from .fleet_process import run_fleet
 from .ledger import Ledger
+from .light_client import device_key, device_name
 from .orders import (
     Counted,
     FleetHeard,
@@ -121,7 +123,13 @@ class CaseResult:
 class _Worker:
     """A process of ours and the pipe to it."""
 
-    def __init__(self, target: Callable[..., None], spec: object) -> None:
+    def __init__(
+        self,
+        target: Callable[..., None],
+        spec: object,
+        coordinator: subprocess.Popen[bytes],
+    ) -> None:
+        self._coordinator = coordinator
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
         self.process: BaseProcess = context.Process(target=target, args=(spec, other), daemon=True)
@@ -130,12 +138,16 @@ class _Worker:
 
     def ask(self, kind: type[Answer]) -> Answer:
         """The next answer, which must be of that kind."""
-        return _receive(self.pipe, kind)
+        return _receive(self.pipe, kind, self._coordinator)
 
 
-def _receive(pipe: Pipe, kind: type[Answer]) -> Answer:
-    if not pipe.poll(_PATIENCE_S):
-        raise OperationError(f"no {kind.__name__} within {_PATIENCE_S:g} s")
+def _receive(pipe: Pipe, kind: type[Answer], coordinator: subprocess.Popen[bytes]) -> Answer:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not pipe.poll(1.0):
+        if coordinator.poll() is not None:
+            raise OperationError(f"the coordinator ended before {kind.__name__}")
+        if time.monotonic() > deadline:
+            raise OperationError(f"no {kind.__name__} within {_PATIENCE_S:g} s")
     try:
         answer = pipe.recv()
     except EOFError as error:
@@ -177,12 +189,12 @@ def _run(
         try:
             filter_ = f"pfedfrz-bin/v1/{YARDSTICK}/device/+/update/+/+"
             spec = SubscriberSpec(*address, filter_, str(ledger_path))
-            subscriber = _Worker(run_subscriber, spec)
+            subscriber = _Worker(run_subscriber, spec, coordinator)
             workers.append(subscriber)
             subscriber.ask(SubscriberUp)
             fleets = []
             bounds = [case.registered * n // case.processes for n in range(case.processes + 1)]
-            for place, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False)):
+            for place, (first, last) in enumerate(pairwise(bounds)):
                 fleets.append(
                     _Worker(
                         run_fleet,
@@ -190,6 +202,7 @@ def _run(
                             *address, FEDERATION, parameters, first, last, case.variants,
                             case.heartbeat_s, str(ledger_path), place,
                         ),
+                        coordinator,
                     )
                 )  # fmt: skip
             workers += fleets
@@ -277,6 +290,8 @@ def _play(
 def _coordinator(
     case: Case, repeats: int, folder: Path, broker: RunningBroker, tracer: tuple[str, ...]
 ) -> Iterator[subprocess.Popen[bytes]]:
+    lines = (f'{device_name(n)} = "{device_key(n).public}"' for n in range(case.registered))
+    (folder / "devices.toml").write_text("\n".join(["[devices]", *lines, ""]))
     configuration = folder / "coordinator.toml"
     configuration.write_text(
         f"""\
@@ -294,6 +309,9 @@ participants = {case.selected}
 uploads_at_once = {case.wave}
 deadline_s = {_DEADLINE_S}
 evaluate = false
+
+[enrolment]
+devices = "devices.toml"
 """
     )
     log_path = folder / "coordinator.log"

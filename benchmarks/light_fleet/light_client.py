@@ -2,9 +2,9 @@
 
 It holds every model already and has its update ready at once, so that what is measured is the
 coordinator. Decisions only: messages go in, what to publish comes out. All messages are made and
-read by the protocol's own functions, here and nowhere else in the fleet. Everything is signed with a
-key of the device's own; what the coordinator says is believed without a look at its signature, which
-is the work of boards and not of the machine that plays a thousand of them.
+read by the protocol's own functions, here and nowhere else in the fleet. Everything is signed with
+a key of the device's own; what the coordinator says is believed without a look at its signature,
+which is the work of boards and not of the machine that plays a thousand of them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from pfedfrz_protocol import (
 
 from .prepared import PreparedUpdates
 
-__all__ = ["FleetMaterial", "LightClient", "Outgoing", "device_name"]
+__all__ = ["FleetMaterial", "LightClient", "Outgoing", "device_key", "device_name"]
 
 _RUNTIME = "onnxruntime"
 
@@ -45,6 +45,11 @@ _RUNTIME = "onnxruntime"
 def device_name(index: int) -> str:
     """The name of a device of the fleet; all are equally long."""
     return f"light-{index:05d}"
+
+
+def device_key(index: int) -> SigningKey:
+    """The key of a device; the same in every run, so that it can be put on an accept list."""
+    return SigningKey.from_seed(hashlib.sha256(device_name(index).encode()).digest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ class LightClient:
         self.granted = 0
         self._material = material
         self._boot_id = f"boot-{index}"
-        self._key = SigningKey.from_seed(hashlib.sha256(self.name.encode()).digest())
+        self._key = device_key(index)
         self._transfer: TransferReference | None = None
         self._is_open = False
 

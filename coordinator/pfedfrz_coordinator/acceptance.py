@@ -12,16 +12,12 @@ file that was written aside with it, so that it can never meet the file of an ac
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pfedfrz_protocol import ProtocolError, SharedCodec, open_tensors
+from pfedfrz_protocol import ProtocolError, Reassembly, SharedCodec, open_tensors
 
 from .cores import available_cores
 from .update_store import UpdateStore
@@ -75,42 +71,34 @@ class AcceptancePool:
         self._policy = policy
         self._store = store
         self._post = post
-        self._own = threading.local()
         threads = min(_MOST_THREADS, available_cores())
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="acceptance")
 
-    def submit(self, upload: object, sealed: bytes, key: str, expected: Expected) -> None:
-        """Judge a complete payload that must be signed with `key`."""
-        self._threads.submit(self._judge, upload, sealed, key, expected)
+    def submit(self, upload: object, reassembly: Reassembly, key: str, expected: Expected) -> None:
+        """Judge a complete payload that must be signed with `key`; nothing is added to it now."""
+        self._threads.submit(self._judge, upload, reassembly, key, expected)
 
     def close(self) -> None:
         """Wait for what was submitted."""
         self._threads.shutdown()
 
-    def _judge(self, upload: object, sealed: bytes, key: str, expected: Expected) -> None:
+    def _judge(self, upload: object, reassembly: Reassembly, key: str, expected: Expected) -> None:
+        size = reassembly.transfer.payload_bytes
         outcome: Passed | BaseException
         try:
+            sealed = reassembly.assemble()
             payload = open_tensors(sealed).require_signer(key)
-            update = validate_update(
-                payload, self._codec, expected, self._policy, self._space(len(expected.base))
-            )
-            written = self._store.write_aside(expected.into, expected.device, update.vector)
+            update = validate_update(payload, self._codec, expected, self._policy)
+            written = self._store.write_aside(expected.into, expected.device, update.numbers)
             outcome = Passed(
                 expected.device,
                 update.samples,
                 update.norm,
-                len(sealed),
+                size,
                 written,
                 expected.into,
                 expected.into - expected.round,
             )
         except BaseException as error:  # the loop is who raises it
             outcome = error
-        self._post(Judged(upload, expected.device, expected.round, len(sealed), outcome))
-
-    def _space(self, parameters: int) -> NDArray[np.float32]:
-        """A vector of this thread's own: taking new memory each time costs more than filling it."""
-        space: NDArray[np.float32] | None = getattr(self._own, "space", None)
-        if space is None or len(space) != parameters:
-            space = self._own.space = np.empty(parameters, np.float32)
-        return space
+        self._post(Judged(upload, expected.device, expected.round, size, outcome))

@@ -116,8 +116,8 @@ class _Upload:
     reassembly: Reassembly
     received_bytes: int = 0
     """Of chunks, those that came twice included."""
-    sealed: bytes | None = None
-    """The whole payload, once it is there and is being judged."""
+    is_complete: bool = False
+    """All is there and being judged."""
 
 
 class CoordinatorService:
@@ -383,7 +383,7 @@ class CoordinatorService:
 
     def _on_chunk(self, device: str, number: int, chunk: int, data: bytes) -> None:
         upload = self._uploads.get(device)
-        if upload is None or upload.round != number or upload.sealed is not None:
+        if upload is None or upload.round != number or upload.is_complete:
             return
         if not self._engine.awaits_upload(device, number):
             return  # the grant has expired, or the device has failed since: it is asked again
@@ -396,28 +396,27 @@ class CoordinatorService:
                     RejectReason.QUOTA_EXCEEDED,
                     f"{upload.received_bytes} bytes came for {transfer.payload_bytes}",
                 )
-            sealed = upload.reassembly.add(chunk, data)
-            if sealed is None:
-                self._events.append(UploadProgressed(device, number))
+            is_complete = upload.reassembly.take(chunk, data)
+            self._events.append(UploadProgressed(device, number))
+            if not is_complete:
                 return
         except ProtocolError as error:
             self._refuse(device, number, error, transfer.payload_bytes)
             return
-        upload.sealed = sealed
-        self._events.append(UploadProgressed(device, number))
+        upload.is_complete = True
         self._judge(device, upload)
 
     def _judge(self, device: str, upload: _Upload) -> None:
         """Have a complete upload judged, for the round that is open now."""
-        number, sealed = upload.round, upload.sealed or b""
+        number = upload.round
         try:
             key = self._admission.key_of(device)
         except ProtocolError as error:
-            self._refuse(device, number, error, len(sealed))
+            self._refuse(device, number, error, upload.reassembly.transfer.payload_bytes)
             return
         digest, base = self._bases[number]
         expected = Expected(device, number, digest, base, self._staleness_of(number))
-        self._acceptance.submit(upload, sealed, key, expected)
+        self._acceptance.submit(upload, upload.reassembly, key, expected)
 
     def _staleness_of(self, number: int) -> Staleness | None:
         late = self._engine.round - number
@@ -509,10 +508,10 @@ class CoordinatorService:
             case SendCommand(device, Grant() as grant) if device in self._uploads:
                 # What came before the link was lost, or before a grant expired, is not asked again.
                 upload = self._uploads[device]
-                if upload.sealed is None and upload.reassembly.held_bytes:
+                if not upload.is_complete and upload.reassembly.held_bytes:
                     missing = spans_of(upload.reassembly.missing)
                     grant = msgspec.structs.replace(grant, chunks=missing)
-                if upload.sealed is None:
+                if not upload.is_complete:
                     self._send(device, grant)
             case SendCommand(device, Rejected() as verdict):
                 self._reject(device, verdict)
@@ -535,7 +534,7 @@ class CoordinatorService:
         known = self._uploads.pop(device, None)
         try:
             if known and (known.round, known.reassembly.transfer) == (number, transfer):
-                upload = _Upload(number, known.reassembly, sealed=known.sealed)
+                upload = _Upload(number, known.reassembly, is_complete=known.is_complete)
             else:
                 upload = _Upload(number, Reassembly(transfer, self._codec.max_sealed_bytes))
         except ProtocolError as error:
@@ -543,7 +542,7 @@ class CoordinatorService:
             return
         self._uploads[device] = upload
         self._drop_old_parts()
-        if upload.sealed is not None:
+        if upload.is_complete:
             # It came while the round before was open; all that changes is what it counts for.
             self._judge(device, upload)
 

@@ -38,13 +38,18 @@ class Staleness:
     model: NDArray[np.float32]
     """The model that the open round began with, `(parameters,)`."""
 
-    def rebase(self, vector: NDArray[np.float32], base: NDArray[np.float32]) -> None:
-        """Turn x_i, trained from `base`, into x_i', in its place; both `(parameters,)` float32.
+    def rebase(
+        self, numbers: NDArray[np.floating], base: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """x_i' as a new vector `(parameters,)` float32.
 
-        Raises ProtocolError when what comes out is beyond float32.
+        `numbers` are what came: x_i as float32, or x_i - S_v as float16; `base` is S_v. Raises
+        ProtocolError when what comes out is beyond float32.
         """
-        np.subtract(vector, base, out=vector)
+        halves = numbers.dtype == np.float16
+        vector = numbers.astype(np.float32) if halves else np.asarray(numbers - base)
         vector *= np.float32(self.weight)
         vector += self.model
         if not np.isfinite(vector).all():
             raise ProtocolError(RejectReason.NOT_FINITE, "too far from the model of today")
+        return vector

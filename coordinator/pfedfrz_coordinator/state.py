@@ -148,7 +148,7 @@ class CoordinatorState:
     ) -> None:
         """Make a valid update durable; after this it may be acknowledged."""
         self.updates.prepare(round_number)
-        written = self.updates.write_aside(round_number, device, update.vector)
+        written = self.updates.write_aside(round_number, device, update.numbers)
         passed = Passed(device, update.samples, update.norm, payload_bytes, written, round_number)
         self.accept_all(round_number, [passed])
 
@@ -170,11 +170,12 @@ class CoordinatorState:
         """
         row = self._written_down(round_number)
         samples = {row.device: row.samples for row in self.journal.members(round_number)}
+        base = flatten(self._checkpoints.load(row.model_version), self._layout)
         merged = aggregate(
             rule,
-            self.updates.open(round_number, devices, self._parameters),
+            self.updates.open(round_number, devices, self._parameters, base),
             [float(samples[device]) for device in devices],
-            reference=flatten(self._checkpoints.load(row.model_version), self._layout),
+            reference=base,
             seed=round_seed(seed, round_number),
         )
         shared = unflatten(merged, self._layout)

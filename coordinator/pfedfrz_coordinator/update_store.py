@@ -15,20 +15,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedfrz_protocol import OperationError
+from pfedfrz_protocol import OperationError, add_halves
 from pfedfrz_storage import make_directory, put_in_place, write_beside
 
 __all__ = ["StoredUpdates", "UpdateStore"]
 
-_ITEM_BYTES = 4
+_ITEM_BYTES = {".float16": 2, ".float32": 4}
+"""By the ending of a file: differences to the round's model, and whole weights."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StoredUpdates:
     """Some devices' updates of one round, as rows to aggregate."""
 
     paths: tuple[Path, ...]
     parameters: int
+    base: NDArray[np.float32] | None = None
+    """`(parameters,)`: the model that the differences are to."""
 
     @property
     def clients(self) -> int:
@@ -38,45 +41,84 @@ class StoredUpdates:
     def block(self, start: int, stop: int) -> NDArray[np.float32]:
         """The columns `start` to `stop` of all updates, `(clients, stop - start)` float32."""
         block = np.empty((len(self.paths), stop - start), np.float32)
-        for row, path in zip(block, self.paths, strict=True):
-            try:
-                row[:] = np.fromfile(
-                    path, np.float32, count=stop - start, offset=start * _ITEM_BYTES
-                )
-            except (OSError, ValueError) as error:
-                raise OperationError(f"cannot read {path}: {error}") from error
+        for client, row in enumerate(block):
+            self._read(client, start, row)
         return block
+
+    def row(self, client: int, start: int, stop: int) -> NDArray[np.float32]:
+        """The columns of one update, `(stop - start,)` float32."""
+        row = np.empty(stop - start, np.float32)
+        self._read(client, start, row)
+        return row
+
+    def _read(self, client: int, start: int, row: NDArray[np.float32]) -> None:
+        path = self.paths[client]
+        dtype: type[np.uint16 | np.float32] = np.uint16
+        if path.suffix == ".float32":
+            dtype = np.float32
+        place = start * _ITEM_BYTES[path.suffix]
+        try:
+            numbers = np.fromfile(path, dtype, count=len(row), offset=place)
+            if dtype is np.float32:
+                row[:] = numbers
+            elif self.base is None:
+                raise OperationError(f"{path} holds differences, and the model is not given")
+            else:
+                add_halves(self.base[start : start + len(row)], numbers.view(np.uint16), row)
+        except (OSError, ValueError) as error:
+            raise OperationError(f"cannot read {path}: {error}") from error
 
 
 class UpdateStore:
-    """One folder a round, one float32 vector a device."""
+    """One folder a round, one file a device: its weights as they came, `(parameters,)`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def _path(self, round_number: int, device: str) -> Path:
-        return self._directory / f"{round_number:09d}" / f"{device}.float32"
+    def _folder(self, round_number: int) -> Path:
+        return self._directory / f"{round_number:09d}"
 
-    def put(self, round_number: int, device: str, vector: NDArray[np.float32]) -> None:
-        """Keep an update `(parameters,)` float32 durably."""
+    def _path(self, round_number: int, device: str, ending: str) -> Path:
+        return self._folder(round_number) / f"{device}{ending}"
+
+    def _find(self, round_number: int, device: str, parameters: int) -> Path | None:
+        for ending, size in _ITEM_BYTES.items():
+            path = self._path(round_number, device, ending)
+            try:
+                if path.stat().st_size == size * parameters:
+                    return path
+            except OSError:
+                continue
+        return None
+
+    def put(self, round_number: int, device: str, numbers: NDArray[np.floating]) -> None:
+        """Keep an update durably: float32 weights or float16 differences."""
         self.prepare(round_number)
-        self.adopt(round_number, {device: self.write_aside(round_number, device, vector)})
+        self.adopt(round_number, {device: self.write_aside(round_number, device, numbers)})
 
     def prepare(self, round_number: int) -> None:
         """Make the folder of a round."""
-        make_directory(self._path(round_number, "any").parent)
+        make_directory(self._folder(round_number))
 
-    def write_aside(self, round_number: int, device: str, vector: NDArray[np.float32]) -> Path:
-        """Write an update `(parameters,)` float32, flushed, beside its place; where it is.
+    def write_aside(self, round_number: int, device: str, numbers: NDArray[np.floating]) -> Path:
+        """Write an update, flushed, beside its place; where it is.
 
         It counts for nothing before it is adopted. May be called from any thread.
         """
-        path = self._path(round_number, device)
-        return write_beside(path, np.ascontiguousarray(vector).data.cast("B"))
+        path = self._path(round_number, device, f".{numbers.dtype.name}")
+        return write_beside(path, np.ascontiguousarray(numbers).view(np.uint8).data)
 
     def adopt(self, round_number: int, written: Mapping[str, Path]) -> None:
         """Put what was written aside in its place, for several devices with one flush."""
-        put_in_place({path: self._path(round_number, device) for device, path in written.items()})
+        targets = dict[Path, Path]()
+        for device, partial in written.items():
+            for ending in _ITEM_BYTES:
+                path = self._path(round_number, device, ending)
+                if partial.name.startswith(f"{path.name}."):
+                    targets[partial] = path
+                else:  # what a crash may have left of another form of the same update
+                    path.unlink(missing_ok=True)
+        put_in_place(targets)
 
     @staticmethod
     def discard(written: Path) -> None:
@@ -85,19 +127,27 @@ class UpdateStore:
 
     def holds(self, round_number: int, device: str, parameters: int) -> bool:
         """Whether the device's update is here and whole."""
-        try:
-            size = self._path(round_number, device).stat().st_size
-        except OSError:
-            return False
-        return size == _ITEM_BYTES * parameters
+        return self._find(round_number, device, parameters) is not None
 
-    def open(self, round_number: int, devices: Sequence[str], parameters: int) -> StoredUpdates:
-        """The updates of these devices; OperationError when one is missing or damaged."""
+    def open(
+        self,
+        round_number: int,
+        devices: Sequence[str],
+        parameters: int,
+        base: NDArray[np.float32] | None = None,
+    ) -> StoredUpdates:
+        """The updates of these devices; OperationError when one is missing or damaged.
+
+        `base` `(parameters,)` is the model of the round, which differences are added to.
+        """
+        paths = list[Path]()
         for device in devices:
-            if not self.holds(round_number, device, parameters):
-                path = self._path(round_number, device)
-                raise OperationError(f"{path} is missing or damaged: not {parameters} weights")
-        return StoredUpdates(tuple(self._path(round_number, d) for d in devices), parameters)
+            path = self._find(round_number, device, parameters)
+            if path is None:
+                place = self._folder(round_number) / device
+                raise OperationError(f"{place} is missing or damaged: not {parameters} weights")
+            paths.append(path)
+        return StoredUpdates(tuple(paths), parameters, base)
 
     def drop_through(self, round_number: int) -> None:
         """Delete the updates of this round and of all before it."""

@@ -22,6 +22,8 @@ from pfedfrz_protocol import (
     SharedCodec,
     TensorHeader,
     UpdateLabel,
+    add_halves,
+    halves_square,
 )
 
 from .staleness import Staleness
@@ -29,7 +31,9 @@ from .staleness import Staleness
 __all__ = ["Expected", "ValidUpdate", "ValidationPolicy", "validate_update"]
 
 
-_BLOCK = 8192
+_BLOCK = 32_768
+_ROOM_FOR_HALVES = 1e38
+"""No float16 takes a weight that is smaller than this beyond float32's range."""
 
 
 class ValidationPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,55 +73,63 @@ class Expected:
 
 @dataclass(frozen=True)
 class ValidUpdate:
-    """An update that passed: `(parameters,)` float32, finite, within the bounds."""
+    """An update that passed: finite, within the bounds."""
 
-    vector: NDArray[np.float32]
+    numbers: NDArray[np.floating]
+    """`(parameters,)`: float32, or differences to the round's model as float16."""
     samples: int
     norm: float
     """L2 norm of S_i - S, of the model that it was trained from."""
 
 
 def validate_update(
-    payload: bytes,
+    payload: bytes | memoryview,
     codec: SharedCodec,
     expected: Expected,
     policy: ValidationPolicy,
-    out: NDArray[np.float32] | None = None,
 ) -> ValidUpdate:
-    """The update in `payload`; ProtocolError with the reason when any check fails.
-
-    `out`, if given, is where the vector goes.
-    """
+    """The update in `payload`; ProtocolError with the reason when any check fails."""
     label = _label(codec.header(payload), expected, policy)
-    _, vector = codec.decode_vector(payload, expected.base, out)
-    norm = _norm_of_step(vector, expected.base)
+    _, numbers = codec.decode_flat(payload)
+    norm = _norm_of_step(numbers, expected.base)
     if policy.max_update_norm is not None and norm > policy.max_update_norm:
         raise ProtocolError(
             RejectReason.NORM_EXCEEDED, f"step of norm {norm:.3g} over {policy.max_update_norm:g}"
         )
     if expected.staleness is not None:
-        expected.staleness.rebase(vector, expected.base)
-    return ValidUpdate(vector, label.samples, norm)
+        numbers = expected.staleness.rebase(numbers, expected.base)
+    return ValidUpdate(numbers, label.samples, norm)
 
 
-def _norm_of_step(vector: NDArray[np.float32], base: NDArray[np.float32]) -> float:
-    """|vector - base|, float64; ProtocolError when a weight is not finite.
+def _norm_of_step(numbers: NDArray[np.floating], base: NDArray[np.float32]) -> float:
+    """|S_i - S|; ProtocolError when a weight of S_i is not finite.
 
     In blocks that stay in the processor's cache: whole float64 vectors would take three times as
     long, most of it for the memory.
     """
-    square = 0.0
-    space = np.empty(_BLOCK, np.float64)
-    for start in range(0, len(vector), _BLOCK):
-        block = vector[start : start + _BLOCK]
-        step = space[: len(block)]
-        np.subtract(block, base[start : start + len(block)], out=step, dtype=np.float64)
-        square += float(np.dot(step, step))
+    if numbers.dtype == np.float16:
+        square = halves_square(numbers.view(np.uint16))
+        if math.isfinite(square) and np.abs(base).max(initial=0) > _ROOM_FOR_HALVES:
+            square += 0.0 if _sums_are_finite(numbers, base) else math.inf
+    else:
+        square = 0.0
+        space = np.empty(_BLOCK, np.float64)
+        for start in range(0, len(numbers), _BLOCK):
+            block = numbers[start : start + _BLOCK]
+            step = space[: len(block)]
+            np.subtract(block, base[start : start + len(block)], out=step, dtype=np.float64)
+            square += float(np.dot(step, step))
     # The base is finite and squares of float32 are far inside of float64's range: the sum is finite
     # if and only if every weight is.
     if not math.isfinite(square):
         raise ProtocolError(RejectReason.NOT_FINITE, "NaN or infinity among the weights")
     return math.sqrt(square)
+
+
+def _sums_are_finite(halves: NDArray[np.floating], base: NDArray[np.float32]) -> bool:
+    sums = np.empty_like(base)
+    add_halves(base, halves.view(np.uint16), sums)
+    return bool(np.isfinite(sums).all())
 
 
 def _label(header: TensorHeader, expected: Expected, policy: ValidationPolicy) -> UpdateLabel:

@@ -227,7 +227,7 @@ class DeviceAgent:
         except ProtocolError as error:
             log.error("the update that waits cannot be used, the round is trained again: %s", error)
             return None
-        sealed = seal_tensors(payload, key)  # the same bytes, if the key is the same
+        sealed = seal_tensors(bytes(payload), key)  # the same bytes, if the key is the same
         return msgspec.structs.replace(pending, payload=sealed)
 
     def interrupt(self) -> None:

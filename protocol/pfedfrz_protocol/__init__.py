@@ -22,6 +22,7 @@ from .errors import (
     ProtocolError,
     RejectReason,
 )
+from .flat_tensors import add_halves, halves_square
 from .identity import (
     MAX_SUCCESSIONS,
     SIGNATURE_BYTES,
@@ -156,6 +157,7 @@ __all__ = [
     "TransferReference",
     "UpdateLabel",
     "UpdateReady",
+    "add_halves",
     "check_name",
     "chunk_count",
     "copied_name",
@@ -169,6 +171,7 @@ __all__ = [
     "find_loss",
     "find_method",
     "follow_successions",
+    "halves_square",
     "is_public_key",
     "make_succession",
     "next_state",

@@ -88,11 +88,17 @@ class Reassembly:
     def add(self, number: int, chunk: bytes) -> bytes | None:
         """Take one chunk; the whole payload once it is complete and its digest is right.
 
-        Raises ProtocolError for a number or a length that the transfer does not have, and when the
-        complete payload has another digest than announced. Then one of its chunks is not of this
-        transfer, and which one cannot be told. Of a chunk that comes twice the newer copy is kept,
-        so that the payload is right as soon as the newest copy of every chunk is: what is published
-        now comes behind what a broker still held. A copy like the one before says nothing new.
+        `take` and then `assemble`, with the errors of both.
+        """
+        return self.assemble() if self.take(number, chunk) else None
+
+    def take(self, number: int, chunk: bytes) -> bool:
+        """Take one chunk; whether the payload is complete and may be assembled.
+
+        Raises ProtocolError for a number or a length that the transfer does not have. Of a chunk
+        that comes twice the newer copy is kept, so that the payload is right as soon as the newest
+        copy of every chunk is: what is published now comes behind what a broker still held. A copy
+        like the one before says nothing new.
         """
         if number >= self._count:
             raise ProtocolError(RejectReason.MALFORMED, f"chunk {number} of {self._count}")
@@ -103,10 +109,16 @@ class Reassembly:
                 RejectReason.MALFORMED, f"chunk {number} has {len(chunk)} bytes, not {due}"
             )
         if self._is_wrong and self._chunks[number] == chunk:
-            return None
+            return False
         self._chunks[number] = chunk
-        if len(self._chunks) < self._count:
-            return None
+        return len(self._chunks) == self._count
+
+    def assemble(self) -> bytes:
+        """The complete payload; ProtocolError when it has another digest than announced.
+
+        Then one of its chunks is not of this transfer, and which one cannot be told. On a thread of
+        its own if need be: hashing a large payload takes a while.
+        """
         payload = b"".join(self._chunks[n] for n in range(self._count))
         self._is_wrong = sha256_hex(payload) != self.transfer.sha256
         if self._is_wrong:

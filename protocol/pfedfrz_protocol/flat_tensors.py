@@ -1,4 +1,4 @@
-"""Tensors in safetensors form as one vector, without making an array of each.
+"""Tensors in safetensors form as one vector, and arithmetic on float16 numbers by their bits.
 
 A coordinator that takes in a thousand updates a round works on vectors. The header of a safetensors
 file is a function of names, shapes and dtype, so a body whose header is the one that this layout
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from .partition import TensorSpec
 
-__all__ = ["FlatForm", "add_halves", "flat_form"]
+__all__ = ["FlatForm", "add_halves", "flat_form", "halves_square"]
 
-_BLOCK = 8192
-"""Numbers handled at once, so that what lies between two steps stays in the processor's cache."""
+_BLOCK = 32_768
+"""Numbers handled at once: what lies between two steps stays in the processor's cache, and a step
+is long enough that threads which work beside each other seldom wait for the interpreter."""
 _HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 """The value of every float16 by its bits: looking up is twice as quick as numpy's conversion."""
 
@@ -77,3 +78,17 @@ def add_halves(
         # No index can be out of bounds; with "raise" numpy would make a copy first.
         np.take(_HALVES, place, out=block, mode="clip")
         np.add(base[start : start + len(bits)], block, out=block)
+
+
+def halves_square(halves: NDArray[np.uint16]) -> float:
+    """The sum of the squares of float16 numbers by their bits; not finite if one of them is not."""
+    places, values = np.empty(_BLOCK, np.intp), np.empty(_BLOCK, np.float32)
+    square = 0.0
+    for start in range(0, len(halves), _BLOCK):
+        bits = halves[start : start + _BLOCK]
+        place, value = places[: len(bits)], values[: len(bits)]
+        place[:] = bits
+        np.take(_HALVES, place, out=value, mode="clip")
+        # At most 65,504 each: the sum of a block's squares is far inside of float32's range.
+        square += float(np.dot(value, value))
+    return square

@@ -28,11 +28,11 @@ def seal_tensors(payload: bytes, key: SigningKey) -> bytes:
 class SealedTensors:
     """A sealed payload taken apart; whether the signature is anybody's is not known yet."""
 
-    payload: bytes
-    """What `SharedCodec` decodes."""
+    payload: memoryview
+    """What `SharedCodec` decodes; a view, since updates come by the thousand."""
     signature: bytes
 
-    def require_signer(self, key: str) -> bytes:
+    def require_signer(self, key: str) -> memoryview:
         """The payload; ProtocolError unless the owner of `key` signed it."""
         if not verifies(key, _PURPOSE, head_bytes(self.payload), self.signature):
             raise ProtocolError(RejectReason.WRONG_SIGNATURE, "not signed by the one it names")
@@ -43,4 +43,4 @@ def open_tensors(sealed: bytes) -> SealedTensors:
     """The parts of a sealed payload; ProtocolError when it is too short to have any."""
     if len(sealed) <= SIGNATURE_BYTES:
         raise ProtocolError(RejectReason.NOT_SIGNED, "shorter than a signature")
-    return SealedTensors(sealed[:-SIGNATURE_BYTES], sealed[-SIGNATURE_BYTES:])
+    return SealedTensors(memoryview(sealed)[:-SIGNATURE_BYTES], sealed[-SIGNATURE_BYTES:])

@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 
 from .bundle import Parameters
 from .errors import ProtocolError, RejectReason
-from .flat_tensors import add_halves, flat_form
+from .flat_tensors import flat_form
 from .identity import SIGNATURE_BYTES
 from .manifest import Manifest, sha256_hex
 from .messages import Count, Digest, Name, Number
@@ -89,7 +89,7 @@ class TensorHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     label: ModelLabel | UpdateLabel
 
 
-def head_bytes(payload: bytes) -> bytes:
+def head_bytes(payload: bytes | memoryview) -> bytes:
     """Everything of a payload before its body; ProtocolError when the framing is wrong."""
     if len(payload) < _PREFIX.size:
         raise ProtocolError(RejectReason.MALFORMED, "shorter than its prefix")
@@ -99,7 +99,7 @@ def head_bytes(payload: bytes) -> bytes:
     end = _PREFIX.size + length
     if length > MAX_HEADER_BYTES or end > len(payload):
         raise ProtocolError(RejectReason.MALFORMED, f"header of {length} bytes")
-    return payload[:end]
+    return bytes(payload[:end])
 
 
 def tensors_digest(tensors: Mapping[str, NDArray[np.float32]]) -> str:
@@ -168,12 +168,14 @@ class SharedCodec:
         )
         return _PREFIX.pack(MAGIC, VERSION, len(header)) + header + body
 
-    def header(self, payload: bytes) -> TensorHeader:
+    def header(self, payload: bytes | memoryview) -> TensorHeader:
         """The header of a payload; ProtocolError when the framing or the header is wrong."""
         return self._split(payload)[0]
 
     def decode(
-        self, payload: bytes, base: Mapping[str, NDArray[np.float32]] | None = None
+        self,
+        payload: bytes | memoryview,
+        base: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> tuple[TensorHeader, Parameters]:
         """Header and float32 tensors of a payload, in the layout's order.
 
@@ -190,46 +192,28 @@ class SharedCodec:
         delta = self._parse(header, _unpack(body, header.decoded_bytes), np.dtype(np.float16))
         return header, {name: base[name] + delta[name].astype(np.float32) for name in delta}
 
-    def decode_vector(
-        self,
-        payload: bytes,
-        base: NDArray[np.float32] | None = None,
-        out: NDArray[np.float32] | None = None,
-    ) -> tuple[TensorHeader, NDArray[np.float32]]:
-        """Header and tensors of a payload as one vector `(parameters,)` in the layout's order.
+    def decode_flat(self, payload: bytes | memoryview) -> tuple[TensorHeader, NDArray[np.floating]]:
+        """Header and numbers of a payload as one vector `(parameters,)` in the layout's order.
 
-        The same numbers to the bit and the same errors as `decode` gives; `base` is a vector too.
-        `out`, if given, is where the numbers go.
+        float32 numbers are the tensors; float16 numbers are differences to the base model, which
+        `add_halves` adds. Raises as `decode` does.
         """
         header, body = self._split(payload)
         if header.decoded_bytes > self.max_decoded_bytes:
             raise ProtocolError(RejectReason.TOO_LARGE, f"body of {header.decoded_bytes} bytes")
-        if header.encoding is Encoding.FLOAT32:
-            decoded, dtype = body, np.dtype(np.float32)
-        elif base is None:
-            raise ProtocolError(RejectReason.WRONG_BASE, "a difference, but the base is not held")
-        else:
+        decoded: bytes | memoryview = body
+        dtype: np.dtype[np.generic] = np.dtype(np.float32)
+        if header.encoding is not Encoding.FLOAT32:
             decoded, dtype = _unpack(body, header.decoded_bytes), np.dtype(np.float16)
-        form = flat_form(self.layout, dtype)
-        if out is None:
-            out = np.empty(form.numbers, np.float32)
-        pieces = form.find(np.frombuffer(decoded, np.uint8), dtype)
+        pieces = flat_form(self.layout, dtype).find(np.frombuffer(decoded, np.uint8), dtype)
         if pieces is None:
             tensors = self._parse(header, decoded, dtype)
             pieces = [tensors[spec.name].ravel() for spec in self.layout]
         elif sha256_hex(decoded) != header.sha256:
             raise ProtocolError(RejectReason.WRONG_DIGEST, "the body is not what its header says")
-        start = 0
-        for piece in pieces:
-            end = start + len(piece)
-            if base is None or header.encoding is Encoding.FLOAT32:
-                out[start:end] = piece
-            else:
-                add_halves(base[start:end], piece.view(np.uint16), out[start:end])
-            start = end
-        return header, out
+        return header, pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
-    def _split(self, payload: bytes) -> tuple[TensorHeader, bytes]:
+    def _split(self, payload: bytes | memoryview) -> tuple[TensorHeader, memoryview]:
         if len(payload) > self.max_payload_bytes:
             raise ProtocolError(RejectReason.TOO_LARGE, f"payload of {len(payload)} bytes")
         head = head_bytes(payload)
@@ -237,15 +221,15 @@ class SharedCodec:
             header = msgspec.json.decode(head[_PREFIX.size :], type=TensorHeader)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise ProtocolError(RejectReason.MALFORMED, f"header: {error}"[:300]) from error
-        return header, payload[len(head) :]
+        return header, memoryview(payload)[len(head) :]
 
     def _parse(
-        self, header: TensorHeader, decoded: bytes, dtype: np.dtype[np.generic]
+        self, header: TensorHeader, decoded: bytes | memoryview, dtype: np.dtype[np.generic]
     ) -> Parameters:
         if len(decoded) != header.decoded_bytes or sha256_hex(decoded) != header.sha256:
             raise ProtocolError(RejectReason.WRONG_DIGEST, "the body is not what its header says")
         try:
-            tensors = safetensors.numpy.load(decoded)
+            tensors = safetensors.numpy.load(bytes(decoded))
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ProtocolError(RejectReason.MALFORMED, f"safetensors: {error}"[:300]) from error
         self._check(tensors, dtype)
@@ -294,7 +278,7 @@ def _unshuffle(data: bytes) -> bytes:
     return words.tobytes()
 
 
-def _unpack(body: bytes, decoded_bytes: int) -> bytes:
+def _unpack(body: bytes | memoryview, decoded_bytes: int) -> bytes:
     """The unshuffled content of a zstd body, which must be one frame of exactly that length.
 
     The frame's own claim is checked first: the library allocates what the frame says.

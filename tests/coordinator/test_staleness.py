@@ -26,16 +26,15 @@ def test_the_mean_of_rebased_updates_is_fedbuff() -> None:
     for step, version in zip(steps, made_in, strict=True):
         late = 3 - version
         expected += step * (1 + late) ** -0.5 / len(steps)
-        vector = models[version] + step
-        if late:
-            Staleness(late, staleness_weight(late, 0.5), models[3]).rebase(vector, models[version])
-        rebased.append(vector)
+        staleness = Staleness(late, staleness_weight(late, 0.5), models[3])
+        rebased.append(staleness.rebase(models[version] + step, models[version]))
+        halves = staleness.rebase(step.astype(np.float16), models[version])
+        np.testing.assert_allclose(halves, rebased[-1], atol=2e-3)
     np.testing.assert_allclose(np.mean(rebased, axis=0), expected, atol=1e-6)
 
 
 def test_what_gets_too_large_on_the_way_is_refused() -> None:
     huge = np.full(3, 3e38, np.float32)
-    vector = huge.copy()
     with pytest.raises(ProtocolError) as caught, np.errstate(over="ignore"):
-        Staleness(1, 1.0, huge).rebase(vector, np.zeros(3, np.float32))
+        Staleness(1, 1.0, huge).rebase(huge, np.zeros(3, np.float32))
     assert caught.value.reason is RejectReason.NOT_FINITE

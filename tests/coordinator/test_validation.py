@@ -33,13 +33,16 @@ def payload(tensors: Parameters | None = None, **changes: object) -> bytes:
     return CODEC.encode(tensors or moved(0.25), label, Encoding.DELTA_FLOAT16, BASE)
 
 
-def test_a_good_update_is_a_vector_with_samples_and_norm() -> None:
+def test_a_good_update_keeps_its_numbers_as_they_came_with_samples_and_norm() -> None:
     update = validate_update(payload(), CODEC, EXPECTED, POLICY)
     assert update.samples == 100
-    assert update.vector.dtype == np.float32
     assert update.norm == pytest.approx(0.25 * 15**0.5)
-    for name, tensor in unflatten(update.vector, CODEC.layout).items():
-        np.testing.assert_array_equal(tensor, moved(0.25)[name])
+    assert update.numbers.dtype == np.float16
+    np.testing.assert_array_equal(update.numbers, np.full(15, 0.25))
+    whole = validate_update(CODEC.encode(moved(0.25), LABEL), CODEC, EXPECTED, POLICY)
+    assert whole.norm == update.norm
+    assert whole.numbers.dtype == np.float32
+    np.testing.assert_array_equal(whole.numbers, flatten(moved(0.25), CODEC.layout))
 
 
 def with_value(value: float) -> Parameters:

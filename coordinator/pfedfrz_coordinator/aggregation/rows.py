@@ -31,6 +31,9 @@ class UpdateRows(Protocol):
         It may be a view of what the updates are kept in: nobody writes into it.
         """
 
+    def row(self, client: int, start: int, stop: int) -> NDArray[np.float32]:
+        """The same columns of one update, `(stop - start,)` float32, perhaps a view."""
+
 
 @dataclass(frozen=True, eq=False)
 class UpdatesInMemory:
@@ -51,6 +54,11 @@ class UpdatesInMemory:
     def block(self, start: int, stop: int) -> NDArray[np.float32]:
         """A view of the columns."""
         return self.updates[:, start:stop]
+
+    def row(self, client: int, start: int, stop: int) -> NDArray[np.float32]:
+        """A view of the columns of one update."""
+        row: NDArray[np.float32] = self.updates[client, start:stop]
+        return row
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,3 +90,9 @@ class MixedRows:
                 shares[index] * block[index].astype(np.float64) for index in np.flatnonzero(shares)
             )
         return mixed
+
+    def row(self, client: int, start: int, stop: int) -> NDArray[np.float32]:
+        """A new mixture of the columns."""
+        only = MixedRows(self.source, self.mixing[client : client + 1])
+        row: NDArray[np.float32] = only.block(start, stop)[0]
+        return row

@@ -42,6 +42,31 @@ class Accepted:
     largest_packet_bytes: int
 
 
+class _TellingSocket(ssl.SSLSocket):
+    """Remembers why TLS ended. paho takes every error while reading for a cut cable.
+
+    With TLS 1.3 a broker's refusal of our certificate comes after the handshake, as such an error.
+    """
+
+    fault: ssl.SSLError | None = None
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()  # paho leaves it to the garbage collector
+            raise
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        try:
+            return super().recv(buflen, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            self.fault = error
+            raise
+
+
 class MqttConnection:
     """A connection under way. Not thread-safe; the queues below are emptied by its owner."""
 
@@ -79,6 +104,7 @@ class MqttConnection:
         """Packet identifier of a QoS 1 message, and why it was refused or None."""
         self.refused_filters: deque[tuple[str, str]] = deque()
         self._asked_filters: dict[int, list[str]] = {}
+        self._telling: _TellingSocket | None = None
 
     def open(self) -> None:
         """Connect the socket and send CONNECT; blocks for up to the connect timeout.
@@ -105,6 +131,8 @@ class MqttConnection:
                 # Else two small packets in a row cost 40 ms: the second waits for the delayed
                 # acknowledgement of the first.
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if isinstance(connection, _TellingSocket):
+                self._telling = connection
         except (OSError, ValueError) as error:
             self.fault = describe_exception(error)
 
@@ -191,6 +219,7 @@ class MqttConnection:
     def _tls_context(self) -> ssl.SSLContext:
         options = self._options
         context = ssl.create_default_context(cafile=options.ca_file)
+        context.sslsocket_class = _TellingSocket
         if options.certificate_file is not None:
             context.load_cert_chain(options.certificate_file, options.key_file)
         return context
@@ -235,6 +264,8 @@ class MqttConnection:
             return
         if flags.is_disconnect_packet_from_server:
             self.fault = describe_refusal(reason.value, str(reason))
+        elif self._telling is not None and self._telling.fault is not None:
+            self.fault = describe_exception(self._telling.fault)
         elif reason == "Keep alive timeout":
             self.fault = ConnectFault("it was silent for longer than the keepalive allows")
         elif self.accepted is None:

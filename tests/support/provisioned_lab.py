@@ -158,15 +158,10 @@ class Lab:
             self._process = None
 
     def reload(self) -> None:
-        """SIGHUP, and wait until the broker has read its files."""
+        """SIGHUP, and time to read the files: the broker's loop looks at it ten times a second."""
         assert self._process is not None
-        before = self.log.read_text().count("Reloading config")
         self._process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + PATIENCE_S
-        while self.log.read_text().count("Reloading config") == before:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        time.sleep(0.3)  # the line comes first, the reading after it
+        time.sleep(1.0)
 
     def folder(self, name: str) -> Path:
         is_device = name not in ("coordinator", "monitor")
@@ -180,11 +175,14 @@ class Lab:
         if file.exists():
             said = msgspec.toml.decode(file.read_bytes())
         elif self.made.accounts is Accounts.PASSWORD:
-            said = {"broker": f"mqtts://{name}@localhost:{self.port}", "password_file": "password"}
+            said = {
+                "broker": f"mqtts://{name}@{self.made.hosts[0]}:{self.port}",
+                "password_file": "password",
+            }
             said["tls"] = {"ca_file": "ca.pem"}
         else:
             tls = {"ca_file": "ca.pem", "certificate_file": "tls.pem", "key_file": "tls.key"}
-            said = {"broker": f"mqtts://localhost:{self.port}", "tls": tls}
+            said = {"broker": f"mqtts://{self.made.hosts[0]}:{self.port}", "tls": tls}
         paths = {key: Path(path) for key, path in said["tls"].items()}
         password = said.get("password_file")
         return open_access(

@@ -50,6 +50,10 @@ _ALERTS = {
         "ask whoever runs the federation",
     ),
     "BAD_CERTIFICATE": ("it does not accept our certificate", "see the broker's log"),
+    "UNSUPPORTED_CERTIFICATE": (
+        "our certificate is none for a client",
+        "give the one that was made for this member",
+    ),
     "CERTIFICATE_UNKNOWN": ("it does not accept our certificate", "see the broker's log"),
 }
 

@@ -9,11 +9,13 @@ sends old messages again by itself (see outbox.py).
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import ssl
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -66,6 +68,17 @@ class _TellingSocket(ssl.SSLSocket):
             self.fault = error
             raise
 
+    def send(self, data: Any, flags: int = 0) -> int:
+        try:
+            return super().send(data, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except OSError:
+            # A broker that has closed already has said why before: it waits to be read.
+            with contextlib.suppress(OSError):
+                self.recv(1)
+            raise
+
 
 class MqttConnection:
     """A connection under way. Not thread-safe; the queues below are emptied by its owner."""
@@ -90,6 +103,7 @@ class MqttConnection:
             properties = _properties(PacketTypes.WILLMESSAGE)
             properties.WillDelayInterval = will.delay_s
             client.will_set(will.topic, will.payload, will.qos, will.retain, properties)
+        client.on_socket_open = self._on_socket_open
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -131,8 +145,6 @@ class MqttConnection:
                 # Else two small packets in a row cost 40 ms: the second waits for the delayed
                 # acknowledgement of the first.
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if isinstance(connection, _TellingSocket):
-                self._telling = connection
         except (OSError, ValueError) as error:
             self.fault = describe_exception(error)
 
@@ -225,6 +237,10 @@ class MqttConnection:
         return context
 
     # -- callbacks of paho: they only note what happened
+
+    def _on_socket_open(self, client: Client, userdata: object, opened: object) -> None:
+        if isinstance(opened, _TellingSocket):
+            self._telling = opened
 
     def _on_connect(
         self,

@@ -40,7 +40,8 @@ _NEW, _MEMBERS, _BROKER = "A new federation", "Devices", "Broker"
     _NEW,
     "--accounts",
     type=click.Choice(["password", "certificate"]),
-    help="How members show the broker who they are.  [default: password]",
+    metavar="KIND",
+    help="password or certificate: how members show the broker who they are.  [default: password]",
 )
 @option(
     _MEMBERS,
@@ -124,8 +125,8 @@ def command(
     every secret of the federation; docs/provisioning.md says who gets what.
 
     \b
-    Examples:  pfedfrz provision fleet --federation lab --host broker.lan --bundle model.pfz
-                       --devices 3
+    Examples:  pfedfrz provision fleet --federation lab --host broker.lan \\
+                   --bundle model.pfz --devices 3
                pfedfrz provision fleet --devices 5
                pfedfrz provision fleet --revoke device-01
                pfedfrz provision fleet --renew-certificates
@@ -162,12 +163,14 @@ def command(
 
 
 def _describe(done: Provisioned, revoked: str | None) -> list[str]:
+    coordinator = f"{done.directory}/coordinator"
     if revoked is not None:
         return [
             f"{revoked} is out of {done.federation}: {len(done.devices)} devices are left",
             *_reload_broker(done),
-            f"tell the coordinator, where it runs: pfedfrz devices revoke {revoked}",
-            f"and give it {done.directory}/coordinator/devices.toml for its next start",
+            f"  make its key useless: pfedfrz devices revoke {revoked} --config "
+            f"{coordinator}/coordinator.toml",
+            f"  the coordinator's copy of {coordinator}/devices.toml, if it is elsewhere: copy it",
         ]
     lines = [
         f"{done.directory}: federation {done.federation}, {len(done.devices)} devices, accounts "
@@ -182,9 +185,13 @@ def _describe(done: Provisioned, revoked: str | None) -> list[str]:
         lines += _first_steps(done)
     elif done.added or done.renewed:
         lines += _reload_broker(done)
-        lines.append(f"give {done.directory}/coordinator/devices.toml to the coordinator")
+        lines.append(
+            f"  the coordinator's copy of {coordinator}, if it is elsewhere: copy what is new"
+        )
     else:
         lines.append("nothing was asked for that is not there already")
+    if done.renewed and done.accounts.value == "certificate":
+        lines.append("  tls.pem of every member: to its board; its key stays")
     lines += [f"  new: {done.directory}/devices/{name}  to its board" for name in done.added]
     return lines
 
@@ -203,15 +210,14 @@ def _first_steps(done: Provisioned) -> list[str]:
         *lines,
         f"  mosquitto -c {broker}/mosquitto.conf",
         f"  pfedfrz coordinator --config {done.directory}/coordinator/coordinator.toml",
-        "  pfedfrz device --config device.toml       on each board, in its folder from "
-        f"{done.directory}/devices",
+        "  pfedfrz device --config device.toml       on each board, in its folder",
         f"  XDG_CONFIG_HOME={done.directory}/monitor mosquitto_sub -t 'pfedfrz/#' -v",
     ]
 
 
 def _reload_broker(done: Provisioned) -> list[str]:
     own = f"{done.directory}/broker"
-    lines = ["make the broker read its files again: kill -HUP its process"]
+    lines = ["  make the broker read its files again: kill -HUP its process"]
     if done.broker_directory != own:
-        lines.insert(0, f"copy {own} to {done.broker_directory} on the broker's machine")
+        lines.insert(0, f"  copy {own} to {done.broker_directory} on the broker's machine")
     return lines

@@ -22,6 +22,7 @@ from pfedfrz_transport import (
     BackoffPolicy,
     BrokerAccess,
     BrokerUnreachable,
+    LinkDown,
     LinkUp,
     Message,
     MqttLink,
@@ -57,6 +58,8 @@ class Ear:
     link: MqttLink
     heard: list[Message] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    downs: int = 0
+    """How often the broker put it out."""
 
     @property
     def topics(self) -> list[str]:
@@ -82,6 +85,8 @@ class Ear:
             self.heard.append(event)
         elif isinstance(event, Refused):
             self.refused.append(event.topic)
+        elif isinstance(event, LinkDown):
+            self.downs += 1
 
 
 class Lab:

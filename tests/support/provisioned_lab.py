@@ -121,6 +121,11 @@ class Lab:
     def port(self) -> int:
         return self.made.port
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def __enter__(self) -> Lab:
         self.start()
         return self

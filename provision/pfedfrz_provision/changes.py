@@ -11,9 +11,18 @@ from pathlib import Path
 
 from pfedfrz_protocol import OperationError
 
-__all__ = ["NewFile", "apply_changes", "remove_partial"]
+__all__ = ["NewFile", "Owner", "apply_changes", "remove_partial"]
 
 _MARK = ".partial-"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """To whom root gives all that is in one folder of the root directory, the folder included."""
+
+    folder: str
+    user: int
+    group: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +33,17 @@ class NewFile:
     mode: int = 0o600
 
 
-def apply_changes(root: Path, changes: Mapping[str, NewFile]) -> None:
+def apply_changes(root: Path, changes: Mapping[str, NewFile], owner: Owner | None = None) -> None:
     """Write files below `root`, in order; new folders get mode 0700, `root` itself 0755.
 
     Everything that a disk can refuse comes first, beside the targets; then all are renamed. Raises
     OperationError, and leaves what was there before. A kill between two renames leaves the earlier
     files new and the later ones old, so the order is the caller's to choose.
+
+    A file has its owner before it is in place: Mosquitto, told to read its files again, goes on
+    without an access list when it cannot read the one that is there.
     """
+    owned = None if owner is None else root / owner.folder
     made: list[Path] = []
     staged: list[tuple[Path, Path]] = []
     try:
@@ -40,6 +53,10 @@ def apply_changes(root: Path, changes: Mapping[str, NewFile]) -> None:
             partial = target.with_name(f".{target.name}{_MARK}{secrets.token_hex(4)}")
             staged.append((partial, target))
             _write(partial, file)
+            if owner is not None and owned in target.parents:
+                os.chown(partial, owner.user, owner.group)
+        if owner is not None and owned in made:
+            os.chown(root / owner.folder, owner.user, owner.group)
         for partial, target in staged:
             partial.replace(target)
         for folder in {target.parent for _, target in staged} | {f.parent for f in made}:

@@ -18,7 +18,7 @@ from pfedfrz_protocol import ConfigurationError, OperationError, read_bundle
 from pfedfrz_storage import lock_directory, read_bundle_file
 
 from .authority import Authority
-from .changes import apply_changes, remove_partial
+from .changes import Owner, apply_changes, remove_partial
 from .plan import (
     AUTHORITY_CERTIFICATE,
     AUTHORITY_KEY,
@@ -119,7 +119,7 @@ def _make(directory: Path, request: Request, bundle: Path | None, now: datetime)
         bundle=found.manifest.digest,
         members={},
     )
-    _check_user(root, registry)
+    _broker_owner(root, registry)  # an unknown user is said before anything is made
     shared = SharedFiles(Authority.make(federation, now), path.read_bytes())
     plan = plan_federation(registry, request, shared, str(root), now)
     if directory.exists():
@@ -203,16 +203,14 @@ def _read(path: Path) -> bytes:
 
 
 def _apply(root: Path, plan: Plan) -> None:
-    apply_changes(root, plan.files)
-    _hand_over(root, plan.registry)
+    apply_changes(root, plan.files, _broker_owner(root.resolve(), plan.registry))
 
 
 def _apply_beside(root: Path, plan: Plan) -> None:
     """The whole directory at once, so that a kill leaves it whole or not at all."""
     partial = root.with_name(f".{root.name}.partial-{secrets.token_hex(4)}")
     try:
-        apply_changes(partial, plan.files)
-        _hand_over(partial, plan.registry, root)
+        apply_changes(partial, plan.files, _broker_owner(root, plan.registry))
         try:
             partial.rename(root)
         except OSError as error:
@@ -231,31 +229,18 @@ def _own_name() -> str:
         ) from None
 
 
-def _check_user(root: Path, registry: Registry) -> None:
-    if _is_ours_to_hand_over(root, registry):
-        try:
-            pwd.getpwnam(registry.broker_user)
-        except KeyError:
-            raise ConfigurationError(
-                f"there is no user {registry.broker_user!r} here: choose another --broker-user, or "
-                "say with --broker-directory where on the broker's machine its files will be"
-            ) from None
-
-
-def _is_ours_to_hand_over(root: Path, registry: Registry) -> bool:
-    return os.geteuid() == 0 and registry.broker_directory == str(root / "broker")
-
-
-def _hand_over(made: Path, registry: Registry, root: Path | None = None) -> None:
-    """Give the broker's folder to its user; only root can, and only on the same machine."""
-    if not _is_ours_to_hand_over((root or made).resolve(), registry):
-        return
-    user = pwd.getpwnam(registry.broker_user)
+def _broker_owner(root: Path, registry: Registry) -> Owner | None:
+    """Who gets the broker's folder: only root can give it, and only on the broker's machine."""
+    if os.geteuid() != 0 or registry.broker_directory != str(root / "broker"):
+        return None
     try:
-        for path in (made / "broker", *(made / "broker").iterdir()):
-            os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
-    except OSError as error:
-        raise OperationError(f"cannot hand over {made}/broker: {error.strerror}") from error
+        user = pwd.getpwnam(registry.broker_user)
+    except KeyError:
+        raise ConfigurationError(
+            f"there is no user {registry.broker_user!r} here: choose another --broker-user, or "
+            "say with --broker-directory where on the broker's machine its files will be"
+        ) from None
+    return Owner("broker", user.pw_uid, user.pw_gid)
 
 
 def _told(

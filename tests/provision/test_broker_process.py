@@ -49,7 +49,7 @@ def test_a_broker_of_another_user_reads_its_files_and_no_others(
         device = lab.join(A, TOPICS.control)
         coordinator.link.publish_retained(TOPICS.control, b"1")
         device.until(TOPICS.control, b"1")
-        # What is written later is handed over as well, or the reload would end the broker.
+        # What is written later is the broker's own as well.
         provision(lab.directory, Request(names=("kitchen",)))
         lab.reload()
         lab.join("kitchen", TOPICS.control).until(TOPICS.control, b"1")
@@ -57,6 +57,24 @@ def test_a_broker_of_another_user_reads_its_files_and_no_others(
         assert path.owner() == BROKER_USER
     others = ("authority", "coordinator", "devices", "monitor")
     assert {(lab.directory / name).owner() for name in others} == {OWN}
+
+
+def test_a_file_is_the_broker_s_own_before_it_is_in_place(
+    reachable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reloaded between the two, Mosquitto 2.0.11 would go on without an access list."""
+    lab = Lab(reachable / "lab", Accounts.PASSWORD, broker_user=BROKER_USER)
+    owners: dict[str, str] = {}
+    rename = Path.replace
+
+    def watched(self: Path, target: Path) -> Path:
+        owners[str(target.relative_to(lab.directory))] = self.owner()
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    provision(lab.directory, Request(names=("kitchen",)))
+    assert owners["broker/access.acl"] == owners["broker/passwords"] == BROKER_USER
+    assert owners["devices/kitchen/device.key"] == OWN
 
 
 def test_a_broker_that_cannot_read_its_files_does_not_start_open(reachable: Path) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from called_command import Call
-from provisioned_lab import write_tiny_bundle
+from provisioned_lab import Lab, write_tiny_bundle
+
+from pfedfrz_provision import Accounts
 
 
 @pytest.fixture
@@ -105,3 +109,59 @@ def test_what_cannot_be_is_one_line_and_makes_nothing(
     assert (said.code, said.out) == (2, "")
     assert error in said.error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """The coordinator takes the process's signals; give them back."""
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (("password", "wrong\n"), "it refused us: not authorized; check user name, password"),
+        (("password", None), "cannot be read: No such file or directory"),
+        (("ca.pem", "nothing"), "ca.pem: no certificate in PEM form"),
+        (("coordinator.toml", "mqtt:"), "[tls] is given, but the broker mqtt://"),
+        (("coordinator.toml", "broker.lan"), "broker mqtts://broker.lan:"),
+    ],
+)
+def test_what_keeps_a_coordinator_out_is_one_line(
+    tmp_path: Path, pfedfrz: Call, change: tuple[str, str | None], error: str
+) -> None:
+    name, content = change
+    with Lab(tmp_path / "lab", Accounts.PASSWORD) as lab:
+        path = lab.folder("coordinator") / name
+        if content is None:
+            path.unlink()
+        elif name.endswith(".toml"):
+            text = path.read_text()
+            old = "mqtts:" if content == "mqtt:" else "localhost"
+            path.write_text("connect_timeout_s = 1.0\n" + text.replace(old, content))
+        else:
+            path.write_text(content)
+        said = pfedfrz("coordinator", "--config", lab.folder("coordinator") / "coordinator.toml")
+    assert said.code == 2
+    assert error in said.error
+
+
+def test_a_password_that_others_may_read_keeps_the_coordinator_from_starting(
+    fleet: Path, pfedfrz: Call
+) -> None:
+    path = fleet / "coordinator" / "password"
+    path.chmod(0o644)
+    said = pfedfrz("coordinator", "--config", fleet / "coordinator" / "coordinator.toml")
+    assert said.code == 2
+    assert f"`chmod 600 {path}`" in said.error
+
+
+def test_the_doctor_takes_one_broker(fleet: Path, bundle: Path, pfedfrz: Call) -> None:
+    config = fleet / "devices" / "device-00" / "device.toml"
+    said = pfedfrz("doctor", bundle, "--broker", "mqtt://localhost", "--config", config)
+    assert said.code == 2
+    assert "--broker and --config both name a broker" in said.error

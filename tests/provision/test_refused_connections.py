@@ -196,7 +196,7 @@ def test_a_broker_s_certificate_that_is_not_valid_now(
     with lab:
         (lab.directory / "broker" / "server.pem").write_bytes(issued.public_bytes(ENCODING))
         lab.reload()
-        said = refusal(lab.access(A))
+        said = refusal(lab.access(A), timeout_s=2.0)
         assert said.startswith("its certificate is not trusted (certificate ")
         assert said.endswith(f"; {remedy}")
         (lab.directory / "broker" / "server.pem").write_bytes(good)

@@ -73,7 +73,8 @@ def describe_exception(error: Exception) -> ConnectFault:
         return ConnectFault(
             f"its certificate is not trusted ({error.verify_message})",
             _UNTRUSTED.get(error.verify_code, _GIVE_AUTHORITY),
-            is_permanent=True,
+            # A board without a battery learns the time some seconds after it has booted.
+            is_permanent=error.verify_code != _NOT_YET_VALID,
         )
     if isinstance(error, ssl.SSLError):
         for alert, (happened, remedy) in _ALERTS.items():

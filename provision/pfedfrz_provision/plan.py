@@ -128,27 +128,34 @@ def plan_additions(
 
 
 def plan_renewal(plan: Plan, request: Request, authority: Authority, now: datetime) -> Plan:
-    """New certificates for the same keys, so that no private key has to be at hand."""
+    """New certificates for the same keys, so that no private key has to be at hand.
+
+    Here the registry comes first: no certificate is in use whose number it does not know.
+    """
     registry, days = plan.registry, request.certificate_days
     hosts = request.hosts or registry.hosts
     server = certified_key(registry.server_certificate.encode())
-    renewed = certificate_pem(authority.issue_server(server, hosts, now, days))
-    plan.public("broker/server.pem", renewed)
+    renewed = {
+        "broker/server.pem": certificate_pem(authority.issue_server(server, hosts, now, days))
+    }
     members = dict(registry.members)
     for name, member in registry.members.items():
-        if (
-            member.certificate is None
-            or f"{member_folder(name, member.role)}/tls.pem" in plan.files
-        ):
+        path = f"{member_folder(name, member.role)}/tls.pem"
+        if member.certificate is None or path in plan.files:
             continue
         key = certified_key(member.certificate.encode())
         certificate = authority.issue_client(key, name, now, days)
         members[name] = _with_certificate(member, certificate)
-        plan.public(f"{member_folder(name, member.role)}/tls.pem", certificate_pem(certificate))
+        renewed[path] = certificate_pem(certificate)
     plan.registry = msgspec.structs.replace(
-        registry, hosts=hosts, server_certificate=renewed.decode(), members=members
+        registry,
+        hosts=hosts,
+        server_certificate=renewed["broker/server.pem"].decode(),
+        members=members,
     )
     _finish(plan, authority, now)
+    for path, pem in renewed.items():
+        plan.public(path, pem)
     return plan
 
 

@@ -63,13 +63,13 @@ def leave(ears: dict[str, Ear]) -> None:
         ear.link.close(timeout_s=2.0)
 
 
-def flush(ears: dict[str, Ear], sender: str) -> None:
+def flush(ears: dict[str, Ear], sender: str, *, gone: tuple[str, ...] = ()) -> None:
     """Return once all that `sender` published before has reached whoever gets it."""
     mark = token()
     if sender == "coordinator":
         # On the JSON root for the monitor and devices; order holds for a publisher and receiver.
         publish(ears[sender], TOPICS.metrics, mark)
-        for name in ("monitor", A, B):
+        for name in {"monitor", A, B} - set(gone):
             ears[name].until(TOPICS.metrics, mark)
     else:
         publish(ears[sender], TOPICS.device(sender, "heartbeat"), mark)
@@ -208,23 +208,56 @@ def test_a_monitor_reads_all_json_no_tensor_and_writes_nothing(lab: Lab) -> None
     leave(ears)
 
 
-def die(lab: Lab, name: str, topic: str, payload: bytes) -> None:
-    """Connect with a will and vanish without a goodbye."""
+def raw_client(lab: Lab, name: str, protocol: MQTTProtocolVersion) -> Client:
+    """A client that is not connected yet, with a member's account."""
     access = lab.access(name)
-    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    client = Client(CallbackAPIVersion.VERSION2, protocol=protocol)
     context = ssl.create_default_context(cafile=access.options.ca_file)
     if access.options.certificate_file is not None:
         context.load_cert_chain(access.options.certificate_file, access.options.key_file)
     client.tls_set_context(context)
     if access.address.username is not None:
         client.username_pw_set(access.address.username, access.address.password)
-    client.will_set(topic, payload, qos=1)
+    return client
+
+
+def connect(client: Client, lab: Lab) -> None:
     client.connect("localhost", lab.port)
     while not client.is_connected():
         client.loop(0.1)
+
+
+def die(lab: Lab, name: str, topic: str, payload: bytes) -> None:
+    """Connect with a will and vanish without a goodbye."""
+    client = raw_client(lab, name, MQTTProtocolVersion.MQTTv5)
+    client.will_set(topic, payload, qos=1)
+    connect(client, lab)
     connection = client.socket()
     assert isinstance(connection, ssl.SSLSocket)
     connection.close()
+
+
+def test_an_older_protocol_is_no_way_round(lab: Lab) -> None:
+    """With MQTT 3.1.1 a denied message is acknowledged like any other."""
+    ears = everyone(lab)
+    ears[A].link.close(timeout_s=2.0)
+    client = raw_client(lab, A, MQTTProtocolVersion.MQTTv311)
+    connect(client, lab)
+    forged = token()
+    for topic in (*FORBIDDEN_TO_A_DEVICE, TOPICS.device(A, "event")):
+        told = client.publish(topic, forged, qos=1)
+        while not told.is_published():
+            client.loop(0.1)
+    ears["coordinator"].until(TOPICS.device(A, "event"), forged)
+    flush(ears, "coordinator", gone=(A,))
+    for ear in ears.values():
+        heard = {m.topic for m in ear.heard if m.payload == forged}
+        assert heard <= {TOPICS.device(A, "event")}
+    client.disconnect()
+    connection = client.socket()
+    if connection is not None:
+        connection.close()
+    leave(ears)
 
 
 def test_a_last_will_speaks_for_its_owner_only(lab: Lab) -> None:

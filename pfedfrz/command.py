@@ -26,6 +26,7 @@ _COMMANDS = {
     "export": "make the bundle that devices train from",
     "inspect": "show what is in a bundle",
     "doctor": "measure what a bundle costs on this board",
+    "provision": "make keys, accounts and certificates of a federation",
     "coordinator": "run the rounds of a federation",
     "devices": "see, let in and keep out the devices of a federation",
     "device": "take part in a federation",

@@ -22,6 +22,7 @@ ROOMS = {
     "pfedfrz_models": "models",
     "pfedfrz_edge": "edge_client",
     "pfedfrz_coordinator": "coordinator",
+    "pfedfrz_provision": "provision",
     "pfedfrz_export": "export",
     "pfedfrz_emulator": "emulator",
     "pfedfrz": ".",
@@ -34,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pfedfrz_models": {"pfedfrz_protocol"},
     "pfedfrz_edge": {"pfedfrz_protocol", "pfedfrz_storage", "pfedfrz_transport"},
     "pfedfrz_coordinator": {"pfedfrz_protocol", "pfedfrz_storage", "pfedfrz_transport"},
+    "pfedfrz_provision": {"pfedfrz_protocol", "pfedfrz_storage", "pfedfrz_transport"},
     "pfedfrz_export": {
         "pfedfrz_protocol",
         "pfedfrz_storage",
@@ -48,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pfedfrz_export",
         "pfedfrz_edge",
         "pfedfrz_coordinator",
+        "pfedfrz_provision",
     },
     "pfedfrz": {room for room in ROOMS if room != "pfedfrz"},
 }
@@ -145,6 +148,8 @@ def test_the_protocol_does_no_input_or_output() -> None:
         "pfedfrz.commands.device",
         "pfedfrz.commands.coordinator",
         "pfedfrz.commands.inspect",
+        "pfedfrz.commands.provision",
+        "pfedfrz_provision",
     ],
 )
 def test_what_runs_on_a_board_runs_without_the_desktops_packages(module: str) -> None:

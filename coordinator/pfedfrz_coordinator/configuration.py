@@ -8,6 +8,7 @@ import msgspec
 
 from pfedfrz_protocol import ConfigurationError, check_name
 from pfedfrz_storage import read_configuration
+from pfedfrz_transport import TlsSettings
 
 from .admission import EnrolmentPolicy, QuarantinePolicy
 from .aggregation import find_rule, require_clients
@@ -28,6 +29,9 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     bundle: Path
     state_dir: Path
     broker: str = "mqtt://127.0.0.1:1883"
+    password_file: Path | None = None
+    """The password of the user in the broker's URL, in a file with mode 0600."""
+    tls: TlsSettings = TlsSettings()
     connect_timeout_s: float = 30.0
     """How long the broker may take to answer when the process starts."""
     aggregation: str = "mean"
@@ -71,4 +75,6 @@ def load_coordinator_settings(path: Path) -> CoordinatorSettings:
         state_dir=here / settings.state_dir,
         key_file=None if settings.key_file is None else here / settings.key_file,
         enrolment=enrolment,
+        password_file=None if settings.password_file is None else here / settings.password_file,
+        tls=settings.tls.below(here),
     )

@@ -11,7 +11,7 @@ from pfedfrz_storage import (
     read_bundle_file,
     rotate_identity,
 )
-from pfedfrz_transport import BrokerAddress, MqttLink
+from pfedfrz_transport import MqttLink, open_access
 
 from .configuration import load_coordinator_settings
 from .service import CoordinatorService, coordinator_will
@@ -27,15 +27,16 @@ def run_coordinator(configuration: Path) -> bool:
     not answer at the start; a broker that goes away later is waited for.
     """
     settings = load_coordinator_settings(configuration)
+    access = open_access(settings.broker, settings.tls, settings.password_file)
     bundle = read_bundle_file(settings.bundle)
-    address = BrokerAddress.parse(settings.broker)
     # Before the state is opened: opening it clears what a killed coordinator left.
     with lock_directory(settings.state_dir):
         identity = load_or_make_identity(settings.key_path)
         link = MqttLink(
-            address,
+            access.address,
             f"{settings.federation}.coordinator",
             will=coordinator_will(settings, bundle, identity),
+            options=access.options,
         )
         service = CoordinatorService(settings, bundle, link, identity)
         for number in (signal.SIGINT, signal.SIGTERM):

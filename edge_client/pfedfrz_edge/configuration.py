@@ -8,6 +8,7 @@ import msgspec
 
 from pfedfrz_protocol import ConfigurationError, Encoding, PublicKey, check_name
 from pfedfrz_storage import read_configuration
+from pfedfrz_transport import TlsSettings
 
 __all__ = ["DataSettings", "DeviceSettings", "load_device_settings"]
 
@@ -34,6 +35,9 @@ class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: Path
     data: DataSettings
     broker: str = "mqtt://127.0.0.1:1883"
+    password_file: Path | None = None
+    """The password of the user in the broker's URL, in a file with mode 0600."""
+    tls: TlsSettings = TlsSettings()
     connect_timeout_s: float = 30.0
     """How long the broker may take to answer when the process starts."""
     runtime: str = "onnxruntime"
@@ -78,5 +82,7 @@ def load_device_settings(path: Path) -> DeviceSettings:
         bundle=here / settings.bundle,
         state_dir=here / settings.state_dir,
         key_file=None if settings.key_file is None else here / settings.key_file,
+        password_file=None if settings.password_file is None else here / settings.password_file,
+        tls=settings.tls.below(here),
         data=DataSettings(here / data.train, here / data.test if data.test else None),
     )

@@ -12,7 +12,7 @@ from pfedfrz_storage import (
     read_bundle_file,
     rotate_identity,
 )
-from pfedfrz_transport import BrokerAddress, MqttLink
+from pfedfrz_transport import MqttLink, open_access
 
 from .agent import DeviceAgent, device_will, new_boot_id
 from .configuration import DeviceSettings, load_device_settings
@@ -39,17 +39,18 @@ def run_device(configuration: Path, tamper: Tamper | None = None) -> None:
     broker that goes away later is waited for.
     """
     settings = load_device_settings(configuration)
+    access = open_access(settings.broker, settings.tls, settings.password_file)
     bundle = read_bundle_file(settings.bundle)
     data = read_local_data(settings, bundle)
     runtime = load_runtime(settings.runtime, bundle, settings.compute_device)
     boot_id = new_boot_id()
-    address = BrokerAddress.parse(settings.broker)
     with lock_directory(settings.state_dir, mode=0o700):
         identity = load_or_make_identity(settings.key_path)
         link = MqttLink(
-            address,
+            access.address,
             f"{settings.federation}.device.{settings.device}",
             will=device_will(settings, bundle, boot_id, identity),
+            options=access.options,
         )
         agent = DeviceAgent(settings, bundle, runtime, data, link, boot_id, identity, tamper=tamper)
         for number in (signal.SIGINT, signal.SIGTERM):

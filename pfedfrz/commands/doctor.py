@@ -17,6 +17,11 @@ __all__ = ["command"]
 @click.command("doctor")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--broker", help="Also try to connect to mqtt://HOST:PORT.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Try to connect as this device.toml says, while that device does not run.",
+)
 @click.option("--runtime", "runtimes", multiple=True, help="Measure only these.  [default: all]")
 @click.option(
     "--samples",
@@ -42,6 +47,7 @@ __all__ = ["command"]
 def command(
     bundle: Path,
     broker: str | None,
+    config: Path | None,
     runtimes: tuple[str, ...],
     samples: int,
     test_samples: int,
@@ -53,14 +59,22 @@ def command(
     \b
     Example:  pfedfrz doctor model.pfz --broker mqtt://192.168.1.10
     """
+    from pfedfrz_edge.configuration import load_device_settings
     from pfedfrz_edge.doctor import check_board
+    from pfedfrz_transport import open_access
 
+    if broker and config:
+        raise click.UsageError("--broker and --config both name a broker: give one")
+    access = open_access(broker) if broker else None
+    if config:
+        settings = load_device_settings(config)
+        access = open_access(settings.broker, settings.tls, settings.password_file)
     checkup = check_board(
         bundle,
         state_dir=state_dir,
         samples=samples,
         test_samples=test_samples,
-        broker=broker,
+        broker=access,
         only=runtimes,
     )
     if as_json:

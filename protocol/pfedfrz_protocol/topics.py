@@ -72,6 +72,11 @@ class Topics:
         """Retained: the last closed round in numbers."""
         return f"{self._text}/metrics"
 
+    @property
+    def everything(self) -> str:
+        """The subscription filter for all JSON of the federation, and no tensor."""
+        return f"{self._text}/#"
+
     def device(self, device: str, leaf: str) -> str:
         """A JSON topic of a device: status, heartbeat, metrics, command or event."""
         return f"{self._text}/device/{device}/{leaf}"
@@ -87,6 +92,15 @@ class Topics:
     def model_chunks(self, version: int) -> str:
         """The subscription filter for all chunks of a model version."""
         return f"{self._binary}/model/{version}/+"
+
+    @property
+    def every_model_chunk(self) -> str:
+        """The filter for all chunks of all model versions."""
+        return f"{self._binary}/model/#"
+
+    def updates_of(self, device: str) -> str:
+        """The filter for all that a device uploads, or with `+` for what all do."""
+        return f"{self._binary}/device/{device}/update/#"
 
     def update_chunk(self, device: str, round_number: int, chunk: int) -> str:
         """One chunk of a device's update."""

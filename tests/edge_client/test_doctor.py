@@ -26,6 +26,7 @@ from pfedfrz_protocol import (
     find_method,
     write_bundle,
 )
+from pfedfrz_transport import open_access
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,9 @@ def test_a_board_that_can_take_part_gets_a_measured_prognosis(
     bundle_path: Path, tmp_path: Path
 ) -> None:
     with start_broker("auto", tmp_path / "broker") as broker:
-        checkup = examine(bundle_path, tmp_path / "not" / "yet" / "made", broker=broker.url)
+        checkup = examine(
+            bundle_path, tmp_path / "not" / "yet" / "made", broker=open_access(broker.url)
+        )
     assert checkup.faults == []
     (finding,) = checkup.runtimes
     assert set(finding.steps) == {TrainableSet.PERSONAL, TrainableSet.ALL}
@@ -157,7 +160,9 @@ def test_a_runtime_that_crashes_is_a_finding_and_not_our_end(
 
 
 def test_a_broker_that_does_not_answer_is_a_fault(bundle_path: Path, tmp_path: Path) -> None:
-    checkup = examine(bundle_path, tmp_path, broker="mqtt://127.0.0.1:1", only=("none",))
+    checkup = examine(
+        bundle_path, tmp_path, broker=open_access("mqtt://127.0.0.1:1"), only=("none",)
+    )
     assert any("127.0.0.1:1" in fault for fault in checkup.faults)
 
 

@@ -17,6 +17,13 @@ def test_topics_are_those_of_the_protocol() -> None:
     assert TOPICS.update_chunk("d1", 4, 2) == "pfedfrz-bin/v1/demo/device/d1/update/4/2"
 
 
+def test_filters_for_access_lists_hold_what_they_should_and_no_more() -> None:
+    assert TOPICS.everything == "pfedfrz/v1/demo/#"
+    assert TOPICS.every_model_chunk == "pfedfrz-bin/v1/demo/model/#"
+    assert TOPICS.updates_of("d1") == "pfedfrz-bin/v1/demo/device/d1/update/#"
+    assert TOPICS.updates_of("+") == "pfedfrz-bin/v1/demo/device/+/update/#"
+
+
 def test_what_is_built_is_understood() -> None:
     assert TOPICS.parse_device(TOPICS.device("d1", "event")) == DeviceTopic("d1", "event")
     assert TOPICS.parse_model_chunk(TOPICS.model_chunk(3, 17)) == (3, 17)

@@ -496,8 +496,6 @@ def test_tls_carries_large_messages_both_ways(
         assert [(e.topic, e.payload) for e in events if isinstance(e, Message)] == chunks
 
 
-# paho leaves the socket of a failed handshake to the garbage collector, which closes it at once.
-@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 def test_a_broker_that_is_not_trusted_is_named_as_that(
     certified: tuple[BrokerAddress, Path],
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .address import BrokerAddress, MqttOptions
 from .backoff import BackoffPolicy
+from .broker_access import BrokerAccess, TlsSettings, open_access
 from .events import BulkDone, LinkDown, LinkEvent, LinkUp, Message, Posted, Refused
 from .faults import BrokerUnreachable, LinkClosed, LinkOverflow, PayloadTooLarge
 from .filters import check_filter, check_topic, topic_matches
@@ -15,6 +16,7 @@ from .probe import probe_broker
 
 __all__ = [
     "BackoffPolicy",
+    "BrokerAccess",
     "BrokerAddress",
     "BrokerUnreachable",
     "BulkDone",
@@ -34,10 +36,12 @@ __all__ = [
     "PayloadTooLarge",
     "Posted",
     "Refused",
+    "TlsSettings",
     "Traffic",
     "Will",
     "check_filter",
     "check_topic",
+    "open_access",
     "probe_broker",
     "topic_matches",
 ]

@@ -19,6 +19,43 @@ _PERMANENT = {
     0x8A: "ask the broker's administrator",
     0x8C: "use a broker that takes user name and password",
 }
+# Why OpenSSL does not trust the broker's certificate (X509_V_ERR_...), and the remedy.
+_NOT_YET_VALID, _EXPIRED, _WRONG_NAME, _WRONG_ADDRESS = 9, 10, 62, 64
+_USE_ITS_NAME = "use a host name or address that the certificate was issued for"
+_UNTRUSTED = {
+    _NOT_YET_VALID: "set this machine's clock",
+    _EXPIRED: "renew the broker's certificate, or set this machine's clock",
+    _WRONG_NAME: _USE_ITS_NAME,
+    _WRONG_ADDRESS: _USE_ITS_NAME,
+}
+_GIVE_AUTHORITY = "give the certificate of the authority that issued it as ca_file"
+# What a broker says in TLS when it will not have our certificate: part of OpenSSL's name of the
+# alert, which differs between versions of TLS in its beginning only.
+_ALERTS = {
+    "CERTIFICATE_REQUIRED": (
+        "it asks for a certificate and we showed none",
+        "give certificate_file and key_file under [tls]",
+    ),
+    "HANDSHAKE_FAILURE": (
+        "the TLS handshake failed, perhaps because it asks for a certificate and we showed none",
+        "see the broker's log, and certificate_file and key_file under [tls]",
+    ),
+    "UNKNOWN_CA": (
+        "it does not know the authority that issued our certificate",
+        "use a certificate of the broker's own authority",
+    ),
+    "CERTIFICATE_EXPIRED": ("our certificate is expired", "renew it"),
+    "CERTIFICATE_REVOKED": (
+        "our certificate was revoked",
+        "ask whoever runs the federation",
+    ),
+    "BAD_CERTIFICATE": ("it does not accept our certificate", "see the broker's log"),
+    "UNSUPPORTED_CERTIFICATE": (
+        "our certificate is none for a client",
+        "give the one that was made for this member",
+    ),
+    "CERTIFICATE_UNKNOWN": ("it does not accept our certificate", "see the broker's log"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +72,14 @@ def describe_exception(error: Exception) -> ConnectFault:
     if isinstance(error, ssl.SSLCertVerificationError):
         return ConnectFault(
             f"its certificate is not trusted ({error.verify_message})",
-            "give the authority's certificate as ca_file, or use the host name it was issued for",
-            is_permanent=True,
+            _UNTRUSTED.get(error.verify_code, _GIVE_AUTHORITY),
+            # A board without a battery learns the time some seconds after it has booted.
+            is_permanent=error.verify_code != _NOT_YET_VALID,
         )
     if isinstance(error, ssl.SSLError):
+        for alert, (happened, remedy) in _ALERTS.items():
+            if (error.reason or "").endswith(f"ALERT_{alert}"):
+                return ConnectFault(happened, remedy, is_permanent=True)
         return ConnectFault(
             f"the TLS handshake failed ({error.reason or error})",
             "check that this port is the broker's TLS port, else use mqtt://",

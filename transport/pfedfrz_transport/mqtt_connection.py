@@ -9,11 +9,13 @@ sends old messages again by itself (see outbox.py).
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import ssl
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -42,6 +44,42 @@ class Accepted:
     largest_packet_bytes: int
 
 
+class _TellingSocket(ssl.SSLSocket):
+    """Remembers why TLS ended. paho takes every error while reading for a cut cable.
+
+    With TLS 1.3 a broker's refusal of our certificate comes after the handshake, as such an error.
+    """
+
+    fault: ssl.SSLError | None = None
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()  # paho leaves it to the garbage collector
+            raise
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        try:
+            return super().recv(buflen, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            self.fault = error
+            raise
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        try:
+            return super().send(data, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except OSError:
+            # A broker that has closed already has said why before: it waits to be read.
+            with contextlib.suppress(OSError):
+                self.recv(1)
+            raise
+
+
 class MqttConnection:
     """A connection under way. Not thread-safe; the queues below are emptied by its owner."""
 
@@ -65,6 +103,7 @@ class MqttConnection:
             properties = _properties(PacketTypes.WILLMESSAGE)
             properties.WillDelayInterval = will.delay_s
             client.will_set(will.topic, will.payload, will.qos, will.retain, properties)
+        client.on_socket_open = self._on_socket_open
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -79,6 +118,7 @@ class MqttConnection:
         """Packet identifier of a QoS 1 message, and why it was refused or None."""
         self.refused_filters: deque[tuple[str, str]] = deque()
         self._asked_filters: dict[int, list[str]] = {}
+        self._telling: _TellingSocket | None = None
 
     def open(self) -> None:
         """Connect the socket and send CONNECT; blocks for up to the connect timeout.
@@ -191,11 +231,16 @@ class MqttConnection:
     def _tls_context(self) -> ssl.SSLContext:
         options = self._options
         context = ssl.create_default_context(cafile=options.ca_file)
+        context.sslsocket_class = _TellingSocket
         if options.certificate_file is not None:
             context.load_cert_chain(options.certificate_file, options.key_file)
         return context
 
     # -- callbacks of paho: they only note what happened
+
+    def _on_socket_open(self, client: Client, userdata: object, opened: object) -> None:
+        if isinstance(opened, _TellingSocket):
+            self._telling = opened
 
     def _on_connect(
         self,
@@ -235,6 +280,8 @@ class MqttConnection:
             return
         if flags.is_disconnect_packet_from_server:
             self.fault = describe_refusal(reason.value, str(reason))
+        elif self._telling is not None and self._telling.fault is not None:
+            self.fault = describe_exception(self._telling.fault)
         elif reason == "Keep alive timeout":
             self.fault = ConnectFault("it was silent for longer than the keepalive allows")
         elif self.accepted is None:

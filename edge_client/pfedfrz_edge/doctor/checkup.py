@@ -14,7 +14,7 @@ import msgspec
 
 from pfedfrz_protocol import Bundle, Group
 from pfedfrz_storage import read_bundle_file
-from pfedfrz_transport import BrokerAddress, BrokerUnreachable, probe_broker
+from pfedfrz_transport import BrokerAccess, BrokerUnreachable, probe_broker
 
 from .findings import BrokerFinding, ClockFinding, DiskFinding, RuntimeFinding
 from .prognosis import Prognosis, group_bytes, predict_round
@@ -66,16 +66,15 @@ def check_board(
     state_dir: Path,
     samples: int,
     test_samples: int,
-    broker: str | None = None,
+    broker: BrokerAccess | None = None,
     only: Sequence[str] = (),
 ) -> Checkup:
     """Examine this board for the bundle at `path`; a fault is a finding and does not raise.
 
     `only` names the runtimes to measure, all that the bundle has by default. Raises
-    ConfigurationError for a bundle or a broker URL that cannot be read.
+    ConfigurationError for a bundle that cannot be read.
     """
     bundle = read_bundle_file(path)
-    address = BrokerAddress.parse(broker) if broker else None
     names = tuple(only) or tuple(bundle.manifest.runtimes)
     runtimes = tuple(_probe(path, name) for name in names)
     shared = bundle.initial_weights(Group.SHARED)
@@ -91,7 +90,7 @@ def check_board(
         rounds=rounds,
         disk=_look_at_disk(state_dir, bundle),
         clock=_look_at_clock(),
-        broker=_look_at_broker(address) if address else None,
+        broker=_look_at_broker(broker) if broker else None,
     )
 
 
@@ -133,10 +132,10 @@ def _look_at_clock() -> ClockFinding:
     )
 
 
-def _look_at_broker(address: BrokerAddress) -> BrokerFinding:
+def _look_at_broker(access: BrokerAccess) -> BrokerFinding:
     start = time.perf_counter()
     try:
-        probe_broker(address, timeout_s=_BROKER_S)
+        probe_broker(access.address, timeout_s=_BROKER_S, options=access.options)
     except BrokerUnreachable as error:
-        return BrokerFinding(str(address), fault=str(error))
-    return BrokerFinding(str(address), connect_s=time.perf_counter() - start)
+        return BrokerFinding(str(access.address), fault=str(error))
+    return BrokerFinding(str(access.address), connect_s=time.perf_counter() - start)

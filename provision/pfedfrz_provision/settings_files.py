@@ -1,0 +1,124 @@
+"""The TOML files of coordinator and devices, the accept list, and a monitor's options."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from .names import COORDINATOR, MONITOR
+from .registry import Accounts, Registry
+
+__all__ = ["DeviceData", "accept_list", "coordinator_toml", "device_toml", "monitor_options"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceData:
+    """What differs between boards and keys: paths are the board's own."""
+
+    train: str = "train.npz"
+    test: str | None = None
+    runtime: str = "onnxruntime"
+
+
+_COORDINATOR = """\
+# The coordinator of "{federation}", written once by `pfedfrz provision`: changes stay.
+federation = "{federation}"
+bundle = "model.pfz"
+state_dir = "state"
+{access}key_file = "coordinator.key"
+aggregation = "mean"            # or one that stands attackers: docs/aggregation.md
+
+{tls}
+[enrolment]                     # who may take part
+devices = "devices.toml"
+permit_join_s = 0               # nobody but those
+
+[rounds]
+rounds = 20
+start_devices = {devices}
+deadline_s = 300.0
+"""
+_DEVICE = """\
+# A device of "{federation}", written once by `pfedfrz provision`: changes stay.
+federation = "{federation}"
+device = "{device}"
+bundle = "model.pfz"
+state_dir = "state"
+{access}key_file = "device.key"
+coordinator_key = "{coordinator_key}"
+runtime = {runtime}
+
+{tls}
+[data]                          # .npz files with arrays x and y, paths from this file's folder
+train = {train}
+{test}
+"""
+
+
+def coordinator_toml(registry: Registry) -> str:
+    """`coordinator.toml`."""
+    return _COORDINATOR.format(
+        federation=registry.federation,
+        access=_access(registry, COORDINATOR),
+        tls=_tls(registry),
+        devices=max(1, len(registry.devices)),
+    )
+
+
+def device_toml(registry: Registry, device: str, data: DeviceData) -> str:
+    """`device.toml`."""
+    test = '# test = "test.npz"             # for accuracies' if data.test is None else ""
+    return _DEVICE.format(
+        federation=registry.federation,
+        device=device,
+        access=_access(registry, device),
+        coordinator_key=registry.coordinator_key,
+        runtime=_quoted(data.runtime),
+        tls=_tls(registry),
+        train=_quoted(data.train),
+        test=test or f"test = {_quoted(data.test or '')}",
+    )
+
+
+def accept_list(registry: Registry) -> str:
+    """`devices.toml`: the public key that each device is known by."""
+    lines = [f'"{name}" = "{member.public_key}"\n' for name, member in registry.devices.items()]
+    return (
+        "# made by `pfedfrz provision`, which writes it anew: no changes by hand\n"
+        "[devices]\n" + "".join(lines)
+    )
+
+
+def monitor_options(registry: Registry, directory: str, password: str | None) -> str:
+    """Options for mosquitto_sub, which it reads from $XDG_CONFIG_HOME/mosquitto_sub."""
+    options = [
+        f"-h {registry.hosts[0]}",
+        f"-p {registry.port}",
+        "-V mqttv5",
+        f"--cafile {directory}/ca.pem",
+    ]
+    if registry.accounts is Accounts.PASSWORD:
+        options += [f"-u {MONITOR}", f"-P {password}"]
+    else:
+        options += [f"--cert {directory}/tls.pem", f"--key {directory}/tls.key"]
+    return "".join(f"{option}\n" for option in options)
+
+
+def _access(registry: Registry, name: str) -> str:
+    host = registry.hosts[0]
+    place = f"[{host}]" if ":" in host else host
+    if registry.accounts is Accounts.CERTIFICATE:
+        return f'broker = "mqtts://{place}:{registry.port}"\n'
+    return f'broker = "mqtts://{name}@{place}:{registry.port}"\npassword_file = "password"\n'
+
+
+def _tls(registry: Registry) -> str:
+    lines = ["[tls]", 'ca_file = "ca.pem"']
+    if registry.accounts is Accounts.CERTIFICATE:
+        lines += ['certificate_file = "tls.pem"', 'key_file = "tls.key"']
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _quoted(text: str) -> str:
+    # A JSON string is a TOML basic string.
+    return json.dumps(text)

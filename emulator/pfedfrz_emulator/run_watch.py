@@ -94,7 +94,9 @@ class RunWatch:
             return
         self._told_opening = (opened.round, self.view.openings)
         if self.view.openings > 1:
-            self.table.note(f"round {opened.round} is opened again: too few updates came")
+            # A coordinator that was killed opens its round again as well.
+            why = "too few updates came" if self.faults is None else "for whoever has not delivered"
+            self.table.note(f"round {opened.round} is opened again: {why}")
 
     def _give_up_if_hopeless(self) -> None:
         opened = self.view.announcement
@@ -107,8 +109,9 @@ class RunWatch:
                 f"round {opened.round} cannot be done: {self.view.faults[-1].device}: "
                 f"{self.view.faults[-1].text}"
             )
-        if opened is not None and self.view.openings > _MAX_OPENINGS:
+        most = _MAX_OPENINGS + (self.faults.coordinator_kills if self.faults else 0)
+        if opened is not None and self.view.openings > most:
             raise OperationError(
-                f"round {opened.round} was opened {_MAX_OPENINGS} times and never had enough "
+                f"round {opened.round} was opened {most} times and never had enough "
                 f"updates after {opened.deadline_s:g} s; raise --deadline-s"
             )

@@ -1,4 +1,4 @@
-"""What goes wrong in an emulated fleet on purpose: kills, bad links, slow boards; docs/faults.md."""
+"""What goes wrong in an emulated fleet on purpose: kills, bad links, slow boards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The faults of a run as they come: kills, restarts, partitions; and how many of each there were."""
+"""The faults of a run as they come: kills, restarts, partitions; and how many there were."""
 
 from __future__ import annotations
 
@@ -58,6 +58,11 @@ class FaultInjector:
             counts["link cuts"] = self._network.cuts
             counts["link stalls"] = self._network.stalls
         return {name: count for name, count in counts.items() if count}
+
+    @property
+    def coordinator_kills(self) -> int:
+        """How often the coordinator was killed so far, and came or comes back."""
+        return self._counts[FaultKind.COORDINATOR_KILL.value]
 
     @property
     def next_s(self) -> float | None:

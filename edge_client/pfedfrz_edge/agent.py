@@ -315,7 +315,7 @@ class DeviceAgent:
         topics, topic, payload = self._topics, message.topic, message.payload
         if topic == topics.round:
             announcement = self._trust.open(topic, payload, RoundAnnouncement)
-            return AnnouncementSeen(announcement, self._trust.key or "")
+            return AnnouncementSeen(announcement, self._trust.key or "", message.retained)
         if topic == topics.control:
             return ControlSeen(self._trust.open(topic, payload, Control), message.retained)
         if topic == topics.device(self._settings.device, "command"):

@@ -132,9 +132,9 @@ class DeviceSession:
         match event:
             case LinkRestored():
                 return self._reannounce()
-            case AnnouncementSeen(announcement, signer):
+            case AnnouncementSeen(announcement, signer, retained):
                 self._signer = signer
-                return self._on_announcement(announcement)
+                return self._on_announcement(announcement, retained)
             case ChunkSeen(version, number, data):
                 return self._on_chunk(version, number, data)
             case CommandSeen(command):
@@ -169,10 +169,15 @@ class DeviceSession:
             return []
         return [*self._abandon(), Quit()]
 
-    def _on_announcement(self, new: RoundAnnouncement) -> list[Action]:
+    def _on_announcement(self, new: RoundAnnouncement, retained: bool) -> list[Action]:
         self._heard = True
         old = self._announcement
         if old and (new.epoch, new.round) < (old.epoch, old.round):
+            return []
+        # A broker that was killed may bring back what it held long ago, before the coordinator is
+        # there to say its own again. What is said now is followed, whatever was settled in an
+        # earlier life: a coordinator whose clock was set back must not be ignored for ever.
+        if retained and (new.epoch, new.round) < self._settled:
             return []
         if new.bundle != self._bundle:
             return self._refuse_foreign(new.bundle)

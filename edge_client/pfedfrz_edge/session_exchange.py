@@ -68,6 +68,8 @@ class AnnouncementSeen:
     announcement: RoundAnnouncement
     signer: str
     """The public key that signed it."""
+    retained: bool = False
+    """Whether the broker had held it, and since when nobody knows."""
 
 
 @dataclass(frozen=True)

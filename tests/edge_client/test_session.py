@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from identities import COORDINATOR, key_of
@@ -396,6 +398,15 @@ def test_a_model_that_is_too_large_is_not_fetched() -> None:
     mine = session()
     assert kinds(mine.handle(AnnouncementSeen(announcement, ""))) == [Complain]
     assert mine.state is SessionState.IDLE
+
+
+def test_after_a_restart_what_the_broker_held_from_before_the_settled_round_is_ignored() -> None:
+    """A broker that was killed brings back what it had written down long ago."""
+    mine = session(settled=(5, 7))
+    for old in (announce(3, epoch=4), announce(6, epoch=5)):
+        assert mine.handle(replace(old, retained=True)) == []
+    assert mine.state is SessionState.IDLE
+    assert mine.handle(replace(announce(8, epoch=5), retained=True)) == [FetchModel(7)]
 
 
 def test_after_a_restart_a_settled_round_is_not_worked_on_again() -> None:

@@ -52,7 +52,10 @@ class Witness:
         self.digests: dict[int, set[str]] = defaultdict(set)
         """Model version -> every digest that was announced for it."""
         self.announced: list[tuple[int, int]] = []
-        """(epoch, round) of the announcements, in order, without repetitions."""
+        """(epoch, round) of the announcements, each where it was first seen.
+
+        A broker that comes back with an old database says old ones once more.
+        """
         self.closed: Counter[int] = Counter()
         self.faults: list[str] = []
         """What was wrong at the moment when it was looked at."""
@@ -83,7 +86,7 @@ class Witness:
             assert isinstance(model, dict)
             self.digests[model["version"]].add(model["digest"])
             place = (int(str(said["epoch"])), number)
-            if not self.announced or self.announced[-1] != place:
+            if place not in self.announced:
                 self.announced.append(place)
         elif topic == self._topics.metrics:
             self.closed[number] += 1

@@ -32,6 +32,8 @@ __all__ = ["CoordinatorState", "Recovered"]
 
 _FEWEST_KEPT = 3
 _EPOCH_ZERO_S = 1_577_836_800  # 2020-01-01 UTC
+_LATEST_EPOCH = 900_000_000
+"""In 2048. An epoch is a number of nine digits, and it has to grow with every start after that."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,19 @@ class CoordinatorState:
         """Where to go on: a fresh epoch, the last closed round, its model, what is accepted.
 
         The epoch is never lower than the seconds since 2020, so that it also grows when this
-        directory was wiped while devices still remember the announcements of before.
+        directory was wiped while devices still remember the announcements of before. A clock that
+        is wrong by decades is left out of it, and that is noted: an epoch has nine digits.
         """
-        epoch = max(int(self.journal.fact("epoch") or 0) + 1, int(time.time()) - _EPOCH_ZERO_S)
+        clock_s = int(time.time())
+        now = clock_s - _EPOCH_ZERO_S
+        if not 0 <= now <= _LATEST_EPOCH:
+            date = time.strftime("%Y-%m-%d", time.gmtime(clock_s))
+            self.journal.note(
+                f"this machine's clock says {date}, which is not believed; rounds are counted on "
+                "without it"
+            )
+            now = 0
+        epoch = max(int(self.journal.fact("epoch") or 0) + 1, now)
         version = self.journal.last_closed(Purpose.TRAIN)
         accepted, owing, late = self._members_of_open_round()
         return Recovered(

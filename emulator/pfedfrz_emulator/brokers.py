@@ -162,10 +162,29 @@ class RunningBroker:
             atexit.unregister(self.stop)
 
     def kill(self) -> None:
-        """End the broker as a power cut would, with SIGKILL: for tests of just that."""
+        """End the broker as a power cut would, with SIGKILL."""
         if self._process is not None:
             self._process.kill()
             self.stop()
+
+    def start_again(self, *, persist: bool = False, timeout_s: float = 10.0) -> None:
+        """Bring a broker of ours that has ended back on its port, with its files where they were.
+
+        `persist` is as in `start_broker`: without it what an earlier life kept is not looked at.
+        Raises OperationError when it does not start.
+        """
+        if self._process is None or self.log_path is None:
+            raise ValueError("only a broker that was started here can be started again")
+        again = start_broker(
+            self.name,
+            self.log_path.parent,
+            port=self.address.port,
+            persist=persist,
+            timeout_s=timeout_s,
+        )
+        self._process = again._process
+        atexit.unregister(again.stop)
+        atexit.register(self.stop)
 
     def __enter__(self) -> RunningBroker:
         return self

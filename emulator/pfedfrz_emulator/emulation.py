@@ -18,6 +18,7 @@ from pfedfrz_transport import LinkLimits, MqttLink, MqttOptions
 from .brokers import RunningBroker, start_broker
 from .command_line import command_line
 from .experiment import Experiment
+from .fault_setting import FaultSetting, check_broker
 from .fleet import Fleet
 from .fleet_files import FleetFiles, write_fleet_files
 from .live_table import LiveTable, say
@@ -59,6 +60,7 @@ def emulate(
     run; OperationError when the run fails.
     """
     console = console or Console(stderr=True)
+    check_broker(experiment, broker)
     # A name of its own: on a broker that others use too, an earlier run's retained state is not
     # taken for this one's.
     federation = check_name("federation", federation or f"emulation-{secrets.token_hex(4)}")
@@ -77,9 +79,12 @@ def emulate(
                 fleet = prepare_fleet(experiment, progress=tell)
             directory.keep()
             try:
-                files = write_fleet_files(fleet, directory.path, federation, running.url)
                 _introduce(console, fleet, running)
-                notes = _run(fleet, files, running, console)
+                with FaultSetting(fleet, running) as setting:
+                    files = write_fleet_files(
+                        fleet, directory.path, federation, running.url, setting.urls
+                    )
+                    notes, faults = _run(fleet, files, running, console, setting)
             finally:
                 _remove_leftovers(directory.path)
         circumstances = RunCircumstances(
@@ -88,6 +93,7 @@ def emulate(
             started_at,
             time.monotonic() - began_s,
             notes,
+            faults,
         )
         with console.status("writing the report"):
             try:
@@ -107,14 +113,21 @@ def _introduce(console: Console, fleet: PreparedFleet, broker: RunningBroker) ->
     attackers = ", ".join(d.name for d in fleet.devices if d.attacker)
     if attackers:
         say(console, f"attackers ({experiment.attack}): {attackers}", "red")
+    faults = experiment.resolve_faults()
+    if not faults.is_calm:
+        say(console, f"faults: {experiment.faults}", "red")
     for note in fleet.notes:
         say(console, f"note: {note}", "yellow")
 
 
 def _run(
-    fleet: PreparedFleet, files: FleetFiles, broker: RunningBroker, console: Console
-) -> tuple[str, ...]:
-    """Run all rounds; what should be noted about them."""
+    fleet: PreparedFleet,
+    files: FleetFiles,
+    broker: RunningBroker,
+    console: Console,
+    setting: FaultSetting,
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Run all rounds; what should be noted about them, and the faults that there were."""
     view = FederationView(Topics(files.federation))
     link = MqttLink(
         broker.address,
@@ -132,14 +145,16 @@ def _run(
                 LiveTable(view, fleet.benign, fleet.experiment.rounds, console) as table,
             ):
                 members.start()
-                watch = RunWatch(link, view, members, table, broker)
-                watch.until_over()
+                injector = setting.injector(members)
+                watch = RunWatch(link, view, members, table, broker, injector)
+                with setting.slow_members(members):
+                    watch.until_over()
         finally:
             if broker.pid is None:
                 clear_retained_state(link, view)
     finally:
         link.close()
-    return tuple(watch.notes)
+    return tuple(watch.notes), {} if injector is None else injector.counts
 
 
 def _read_record(

@@ -21,6 +21,7 @@ from pfedfrz_storage import read_configuration
 
 from .attacks import Attack, find_attack
 from .datasets import check_dataset_name
+from .faults.profile import FaultProfile, find_faults
 from .splits import DirichletSplit, IidSplit, LabelSplit, find_split
 from .splits.split import MIN_SAMPLES
 
@@ -60,12 +61,15 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     participants: int = 0
     deadline_s: float = 120.0
     encoding: Encoding = Encoding.DELTA_FLOAT16
+    faults: str = "calm"
+    """What goes wrong with processes and links, such as "harsh:kills=3"; for fleets alone."""
     training: Hyperparameters = Hyperparameters()
 
     def __post_init__(self) -> None:
         method = find_method(self.method)
         rule = find_rule(self.aggregation)
         find_attack(self.attack)
+        self.resolve_faults().check_fleet(self.devices)
         check_dataset_name(self.dataset)
         self.resolve_split()
         method.schedule(self.training)
@@ -124,6 +128,10 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def resolve_attack(self) -> Attack:
         """What attackers do."""
         return find_attack(self.attack)
+
+    def resolve_faults(self) -> FaultProfile:
+        """What goes wrong on purpose."""
+        return find_faults(self.faults)
 
 
 def load_experiment(config: Path | None, options: Mapping[str, object]) -> Experiment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -50,6 +51,9 @@ class Fleet:
         self._fleet = fleet
         self._files = files
         self._members: dict[str, subprocess.Popen[bytes]] = {}
+        self._roles: dict[str, list[str]] = {}
+        self._down: set[str] = set()
+        """Who was killed by `kill` and is to come back: not lost."""
         self._reported: set[str] = set()
         self._alone_since_s: float | None = None
 
@@ -62,7 +66,28 @@ class Fleet:
                 role.append(str(self._files.attack))
             self._spawn(device.name, role)
 
+    def kill(self, name: str) -> bool:
+        """End a member with SIGKILL, for `start_again`; False when it has ended already."""
+        process = self._members[name]
+        if process.poll() is not None:
+            return False
+        process.kill()
+        if process.wait() != -signal.SIGKILL:
+            return False  # it ended by itself in this very moment
+        self._down.add(name)
+        return True
+
+    def start_again(self, name: str) -> None:
+        """Start a member that `kill` has ended from the same files: what a supervisor does."""
+        self._spawn(name, self._roles[name])
+        self._down.discard(name)
+
+    def send_signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a member; nothing happens when it has ended."""
+        self._members[name].send_signal(number)
+
     def _spawn(self, name: str, role: Sequence[str]) -> None:
+        self._roles[name] = list(role)
         # One thread each: on a desktop the devices share the cores, and parallel devices beat
         # parallel kernels.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -86,7 +111,7 @@ class Fleet:
         lost = [
             MemberEnded(name, process.returncode)
             for name, process in self._members.items()
-            if name not in self._reported and name != COORDINATOR and process.poll()
+            if name not in self._reported | self._down and name != COORDINATOR and process.poll()
         ]
         self._reported.update(member.name for member in lost)
         return lost
@@ -96,13 +121,13 @@ class Fleet:
 
         Raises OperationError when the coordinator failed or when no device is left.
         """
-        code = self._members[COORDINATOR].poll()
+        code = None if COORDINATOR in self._down else self._members[COORDINATOR].poll()
         if code == 0:
             return True
         if code is not None:
             raise OperationError(self._obituary(COORDINATOR, code))
         devices = {n: p.poll() for n, p in self._members.items() if n != COORDINATOR}
-        if any(code is None for code in devices.values()):
+        if self._down or any(code is None for code in devices.values()):
             return False
         # A device that ended well was told to stop: the coordinator is about to end as well.
         self._alone_since_s = self._alone_since_s or time.monotonic()

@@ -7,6 +7,7 @@ run can be started again by hand from what lies in the run's directory.
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,9 +60,17 @@ class FleetFiles:
 
 
 def write_fleet_files(
-    fleet: PreparedFleet, directory: Path, federation: str, broker_url: str
+    fleet: PreparedFleet,
+    directory: Path,
+    federation: str,
+    broker_url: str,
+    own_urls: Mapping[str, str] | None = None,
 ) -> FleetFiles:
-    """Write bundle, data and configurations below `directory`."""
+    """Write bundle, data and configurations below `directory`.
+
+    `own_urls` says where members find the broker that have a way of their own to it.
+    """
+    own_urls = own_urls or {}
     files = FleetFiles(directory, federation)
     for folder in ("data", "devices", "logs"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
@@ -77,7 +86,7 @@ def write_fleet_files(
             "federation": federation,
             "bundle": "model.pfz",
             "state_dir": "coordinator",
-            "broker": broker_url,
+            "broker": own_urls.get("coordinator", broker_url),
             "aggregation": experiment.aggregation,
             "rounds": {
                 "rounds": experiment.rounds,
@@ -105,7 +114,7 @@ def write_fleet_files(
                 "device": device.name,
                 "bundle": "../model.pfz",
                 "state_dir": f"{device.name}",
-                "broker": broker_url,
+                "broker": own_urls.get(device.name, broker_url),
                 "runtime": device.runtime,
                 "seed": experiment.seed,
                 "encoding": experiment.encoding.value,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pfedfrz_coordinator.journal import DeviceRow, Journal, RoundRow
 from pfedfrz_protocol import Purpose
@@ -24,6 +24,8 @@ class RunCircumstances:
     started_at: str
     wall_s: float
     notes: tuple[str, ...] = ()
+    faults: Mapping[str, int] = field(default_factory=dict)
+    """What went wrong on purpose, by kind."""
 
 
 def make_run_record(
@@ -56,6 +58,7 @@ def make_run_record(
         {reason.value: count for reason, count in journal.rejects().items()},
         _closing(evaluated[-1], members[evaluated[-1].number], fleet) if evaluated else None,
         (*fleet.notes, *circumstances.notes, *journal.notes()),
+        circumstances.faults,
     )
 
 
@@ -118,6 +121,7 @@ def _settings(fleet: PreparedFleet, circumstances: RunCircumstances) -> RunSetti
         rounds=experiment.rounds,
         seed=experiment.seed,
         runtime=", ".join(experiment.runtimes),
+        faults=experiment.faults,
         broker=circumstances.broker,
         command=circumstances.command,
         dataset_source=fleet.source,

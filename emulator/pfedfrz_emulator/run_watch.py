@@ -9,6 +9,7 @@ from pfedfrz_protocol import OperationError
 from pfedfrz_transport import Link, LinkDown, LinkUp, Message
 
 from .brokers import RunningBroker
+from .faults import FaultInjector
 from .fleet import Fleet
 from .live_table import LiveTable
 from .observer import FederationView
@@ -30,6 +31,7 @@ class RunWatch:
     members: Fleet
     table: LiveTable
     broker: RunningBroker
+    faults: FaultInjector | None = None
     notes: list[str] = field(default_factory=list)
     """What a reader of the report has to know."""
     _told_faults: int = 0
@@ -49,14 +51,27 @@ class RunWatch:
                 text = f"{lost.describe()}; the run goes on without it"
                 self.notes.append(text)
                 self.table.note(text)
-            if not self.broker.is_running:
+            if not (self.broker.is_running or self._is_broker_expected_back):
                 raise OperationError(f"the broker has ended in mid-run; see {self.broker.log_path}")
             self._give_up_if_hopeless()
         self._look()
 
+    @property
+    def _is_broker_expected_back(self) -> bool:
+        return self.faults is not None and self.faults.is_broker_down
+
+    def _inject_faults(self, until: float) -> float:
+        """Do what is due, and say until when to look if not to `until`."""
+        if self.faults is None:
+            return until
+        if self.view.announcement:
+            self.faults.see_round(self.view.announcement.round)
+        self.faults.act()
+        return until if self.faults.next_s is None else min(until, self.faults.next_s)
+
     def _look(self) -> None:
         """Take what comes for a moment, and show it."""
-        until = time.monotonic() + _LOOK_S
+        until = self._inject_faults(time.monotonic() + _LOOK_S)
         while (left := until - time.monotonic()) > 0:
             match self.link.poll(left):
                 case Message(topic, payload):
@@ -79,7 +94,9 @@ class RunWatch:
             return
         self._told_opening = (opened.round, self.view.openings)
         if self.view.openings > 1:
-            self.table.note(f"round {opened.round} is opened again: too few updates came")
+            # A coordinator that was killed opens its round again as well.
+            why = "too few updates came" if self.faults is None else "for whoever has not delivered"
+            self.table.note(f"round {opened.round} is opened again: {why}")
 
     def _give_up_if_hopeless(self) -> None:
         opened = self.view.announcement
@@ -92,8 +109,9 @@ class RunWatch:
                 f"round {opened.round} cannot be done: {self.view.faults[-1].device}: "
                 f"{self.view.faults[-1].text}"
             )
-        if opened is not None and self.view.openings > _MAX_OPENINGS:
+        most = _MAX_OPENINGS + (self.faults.coordinator_kills if self.faults else 0)
+        if opened is not None and self.view.openings > most:
             raise OperationError(
-                f"round {opened.round} was opened {_MAX_OPENINGS} times and never had enough "
+                f"round {opened.round} was opened {most} times and never had enough "
                 f"updates after {opened.deadline_s:g} s; raise --deadline-s"
             )

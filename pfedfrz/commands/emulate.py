@@ -14,6 +14,7 @@ from .training_options import training_options
 
 if TYPE_CHECKING:
     from pfedfrz_emulator.emulation import EmulationResult
+    from pfedfrz_emulator.report import RunRecord
 
 __all__ = ["command", "describe_result"]
 
@@ -118,6 +119,13 @@ _METHOD, _DATA, _FLEET, _RUN = "Method", "Data", "Fleet and rounds", "Run"
     help="What computes gradients on devices: onnxruntime, onnxruntime-training, executorch or "
     "torch; several are taken in turn.  [default: onnxruntime]",
 )
+@option(
+    _FLEET,
+    "--faults",
+    metavar="NAME",
+    help="What goes wrong on purpose: calm, flaky or harsh, with settings as in "
+    "harsh:kills=3,broker_kills=0; docs/faults.md.  [default: calm]",
+)
 @training_options
 @option(
     _RUN,
@@ -173,6 +181,12 @@ def command(
         click.echo(line)
 
 
+def _faults(record: RunRecord) -> list[str]:
+    if not record.faults:
+        return []
+    return ["faults    " + ", ".join(f"{count} {kind}" for kind, count in record.faults.items())]
+
+
 def describe_result(result: EmulationResult) -> list[str]:
     """The run in a few lines, the report's path last."""
     from pfedfrz_emulator.report import Moment, final_accuracy
@@ -193,6 +207,7 @@ def describe_result(result: EmulationResult) -> list[str]:
     lines += [
         f"updates   {record.accepted} accepted, {rejected or 'none'} rejected",
         f"bytes     {up:.2f} MB up, {down:.2f} MB down",
+        *_faults(record),
         f"time      {record.wall_s:.1f} s",
         f"report    {result.files.page}",
     ]

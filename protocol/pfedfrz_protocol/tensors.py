@@ -17,6 +17,7 @@ import enum
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -211,7 +212,8 @@ class SharedCodec:
             pieces = [tensors[spec.name].ravel() for spec in self.layout]
         elif sha256_hex(decoded) != header.sha256:
             raise ProtocolError(RejectReason.WRONG_DIGEST, "the body is not what its header says")
-        return header, pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        flat = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        return header, cast("NDArray[np.floating]", flat)
 
     def _split(self, payload: bytes | memoryview) -> tuple[TensorHeader, memoryview]:
         if len(payload) > self.max_payload_bytes:

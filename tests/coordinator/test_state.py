@@ -1,3 +1,4 @@
+import calendar
 import sqlite3
 import subprocess
 import sys
@@ -43,6 +44,25 @@ def test_a_new_directory_begins_with_the_bundles_weights(tmp_path: Path) -> None
     assert (recovered.completed, recovered.version, recovered.accepted) == (0, 0, ())
     for name, tensor in BUNDLE.initial_weights(Group.SHARED).items():
         np.testing.assert_array_equal(recovered.shared[name], tensor)
+
+
+@pytest.mark.parametrize("year", [1970, 2019, 2051, 2106])
+def test_a_clock_that_is_wrong_by_decades_is_left_out_of_the_epoch_and_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int
+) -> None:
+    """An epoch that devices refuse would be remembered, and end the federation for good."""
+    state = CoordinatorState(tmp_path / "a", BUNDLE)
+    right = state.recover().epoch
+    state.open_round(announce(1, right, "x"))
+    with monkeypatch.context() as patched:
+        patched.setattr("time.time", lambda: calendar.timegm((year, 6, 1, 0, 0, 0)))
+        wrong = CoordinatorState(tmp_path / "a", BUNDLE)
+        assert wrong.recover().epoch == right + 1
+        assert CoordinatorState(tmp_path / "b", BUNDLE).recover().epoch == 1
+    (note,) = wrong.journal.notes()
+    assert f"clock says {year}-06-01, which is not believed" in note
+    wrong.open_round(announce(1, right + 1, "x"))
+    assert right + 2 <= CoordinatorState(tmp_path / "a", BUNDLE).recover().epoch < 900_000_000
 
 
 def test_the_epoch_grows_with_every_start_and_even_when_the_state_was_wiped(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -265,13 +267,6 @@ def test_after_late_work_that_broke_the_newest_round_is_begun() -> None:
     assert kinds(mine.handle(WorkBroken(key(1), "NaN"))) == [Complain, Announce, FetchModel]
 
 
-def test_what_a_broker_held_from_before_the_last_settled_round_is_ignored() -> None:
-    mine = session(settled=(7, 5))
-    assert mine.handle(announce(4, epoch=7, retained=True)) == []
-    assert mine.handle(announce(6, epoch=6, retained=True)) == []
-    assert kinds(mine.handle(announce(4, epoch=7))) == [FetchModel]
-
-
 def test_a_reopened_round_gets_the_same_update_under_its_new_epoch() -> None:
     mine = trained()
     assert mine.handle(announce(1, epoch=2)) == [ready(1, epoch=2)]
@@ -455,6 +450,15 @@ def test_a_model_that_is_too_large_is_not_fetched() -> None:
     mine = session()
     assert kinds(mine.handle(AnnouncementSeen(announcement, ""))) == [Complain]
     assert mine.state is SessionState.IDLE
+
+
+def test_after_a_restart_what_the_broker_held_from_before_the_settled_round_is_ignored() -> None:
+    """A broker that was killed brings back what it had written down long ago."""
+    mine = session(settled=(5, 7))
+    for old in (announce(3, epoch=4), announce(6, epoch=5)):
+        assert mine.handle(replace(old, retained=True)) == []
+    assert mine.state is SessionState.IDLE
+    assert kinds(mine.handle(replace(announce(8, epoch=5), retained=True))) == [FetchModel]
 
 
 def test_after_a_restart_a_settled_round_is_not_worked_on_again() -> None:

@@ -269,3 +269,27 @@ def test_the_account_is_in_the_url_and_in_no_representation() -> None:
     broker = RunningBroker(str(address), address)
     assert "s3cret" in broker.url
     assert "s3cret" not in repr(broker) + broker.name
+
+
+def test_a_killed_broker_starts_again_on_its_port_and_is_stopped_as_before(
+    tmp_path: Path, kind: str
+) -> None:
+    with start_broker(kind, tmp_path) as broker:
+        address, before = broker.address, broker.pid
+        broker.kill()
+        assert not broker.is_running
+        broker.start_again()
+        assert broker.is_running
+        assert (broker.address, broker.pid != before) == (address, True)
+        probe_broker(address, timeout_s=5.0)
+        pid = broker.pid
+    assert not broker.is_running
+    assert pid is not None
+    assert not is_alive(pid)
+
+
+def test_somebody_elses_broker_cannot_be_started_again(tmp_path: Path) -> None:
+    with start_broker("mosquitto", tmp_path) as broker:
+        guest = start_broker(broker.url, tmp_path)
+        with pytest.raises(ValueError, match="only a broker that was started here"):
+            guest.start_again()

@@ -52,6 +52,7 @@ even_or_not = st.one_of(
     devices=st.integers(2, 30),
     attackers=st.integers(0, 1),
     attack=st.sampled_from(["sign-flip", "ipm:scale=2,start_round=3"]),
+    faults=st.sampled_from(["calm", "harsh:kills=1,loss=0.25"]),
     seed=st.integers(0, 2**63 - 1),
     encoding=st.sampled_from(Encoding),
     training=training,

@@ -40,6 +40,8 @@ def test_the_defaults_are_the_documented_ones() -> None:
         ({"personal": ("*",)}, "leaves nothing to share"),
         ({"method": "fedavg", "personal": ("head",)}, "leave --personal out"),
         ({"attack": "ipm:size=1"}, "attack ipm: unknown key 'size'"),
+        ({"faults": "hars"}, "unknown fault profile 'hars'"),
+        ({"faults": "harsh", "devices": 1}, "kills = 2, and the fleet has 1 devices"),
         ({"split": "even"}, "unknown split 'even'"),
         ({"split": "iid", "iid": True}, "iid and split = 'iid' exclude each other"),
         ({"alpha": 0.0}, "alpha = 0.0; want a number above 0"),

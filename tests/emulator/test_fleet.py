@@ -138,3 +138,31 @@ def test_leaving_before_anybody_has_started_is_fine(
     with Fleet(prepared, files):
         pass
     assert not files.journal.exists()
+
+
+def test_members_that_were_killed_on_purpose_are_started_again_and_not_lost(
+    members: Fleet, files: FleetFiles
+) -> None:
+    wait_until(first_model(files), "the first round has closed")
+    for name in ("coordinator", "device-01"):
+        before = members.pid(name)
+        assert members.kill(name)
+        assert not members.is_over()
+        assert not members.kill(name), "killed already"
+        members.start_again(name)
+        assert members.pid(name) != before
+    wait_until(members.is_over, "the run is over")
+    assert members.newly_lost() == []
+    journal = Journal(files.journal, read_only=True)
+    assert [row.closed_at is not None for row in journal.rounds()] == [True] * 5
+    journal.close()
+
+
+def test_a_member_that_ended_by_itself_cannot_be_killed_and_is_lost(
+    members: Fleet, files: FleetFiles
+) -> None:
+    wait_until(first_model(files), "the first round has closed")
+    os.kill(members.pid("device-01"), signal.SIGTERM)
+    os.kill(members.pid("device-02"), signal.SIGKILL)
+    wait_until(lambda: bool(members.newly_lost()), "the loss is seen")
+    assert not members.kill("device-02")

@@ -182,6 +182,7 @@ def _settings(record: RunRecord) -> list[Child]:
         ("seed", str(settings.seed)),
         ("runtime", settings.runtime),
         ("broker", settings.broker),
+        ("faults", _faults_text(record)),
         *settings.details,
         *((("started", settings.started_at),) if settings.started_at else ()),
     )
@@ -190,6 +191,11 @@ def _settings(record: RunRecord) -> list[Child]:
         for name, value in facts
     ]
     return [_heading("Settings"), element("dl", {"class": "facts"}, *rows)]
+
+
+def _faults_text(record: RunRecord) -> str:
+    injected = ", ".join(f"{count} {kind}" for kind, count in record.faults.items())
+    return f"{record.settings.faults}: {injected}" if injected else record.settings.faults
 
 
 def _notes(record: RunRecord) -> list[Child]:

@@ -47,6 +47,8 @@ class RunSettings:
     dataset_source: str = ""
     started_at: str = ""
     """Wall clock time with its zone, for people."""
+    faults: str = "calm"
+    """What was to go wrong on purpose."""
     details: tuple[tuple[str, str], ...] = ()
     """Further settings, name and value, shown as they are."""
 
@@ -117,6 +119,8 @@ class RunRecord:
     closing: Closing | None = None
     notes: tuple[str, ...] = ()
     """What a reader has to know: samples left out, devices that died, an interrupted run."""
+    faults: Mapping[str, int] = field(default_factory=dict)
+    """What went wrong on purpose, by kind and in the plural."""
 
     def __post_init__(self) -> None:
         classes = {len(device.label_mix) for device in self.devices}

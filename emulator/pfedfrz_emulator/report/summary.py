@@ -37,6 +37,13 @@ class BytesSummary(TypedDict):
     downlink: int
 
 
+class FaultsSummary(TypedDict):
+    """What went wrong on purpose."""
+
+    profile: str
+    injected: dict[str, int]
+
+
 class Summary(TypedDict):
     """The content of summary.json."""
 
@@ -59,6 +66,7 @@ class Summary(TypedDict):
     accuracy: dict[str, AccuracySummary]
     updates: UpdatesSummary
     bytes: BytesSummary
+    faults: FaultsSummary
     wall_s: float
     started_at: str
     details: dict[str, str]
@@ -91,6 +99,7 @@ def summarize(record: RunRecord) -> Summary:
             accepted=record.accepted, rejected=dict(sorted(record.rejected.items()))
         ),
         bytes=BytesSummary(uplink=record.uplink_bytes, downlink=record.downlink_bytes),
+        faults=FaultsSummary(profile=settings.faults, injected=dict(record.faults)),
         wall_s=round(record.wall_s, 3) if math.isfinite(record.wall_s) else 0.0,
         started_at=settings.started_at,
         details=dict(settings.details),

@@ -74,7 +74,9 @@ class CellRequest:
     @property
     def digest(self) -> str:
         """What a finished cell is found by when a study goes on."""
-        return sha256_hex(msgspec.json.encode([self.variant, self.experiment]))
+        experiment = msgspec.to_builtins(self.experiment)
+        del experiment["faults"]  # a study has none
+        return sha256_hex(msgspec.json.encode([self.variant, experiment]))
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ class Study:
 _KEYS = {"name", "about", "seeds", "measure_every", "form", "base", "grid", "skip", "variants"}
 _BEFORE = {"fallback", "quick"}
 """Tables that are worked in before the study is parsed: see substitution.py and reduction.py."""
-_FIELDS = frozenset(Experiment.__struct_fields__)
+_FIELDS = frozenset(Experiment.__struct_fields__) - {"faults"}
+"""Without processes and links there is nothing to kill or to cut."""
 _TRAINING = frozenset(Hyperparameters.__struct_fields__)
 
 

@@ -71,6 +71,7 @@ def test_combinations_can_be_left_out() -> None:
     [
         ({"sedes": [1]}, "unknown key 'sedes' (the keys are: about, base, "),
         ({"base": {"lr": 1}}, "[base] unknown key 'lr' (the keys are: aggregation, alpha, "),
+        ({"base": {"faults": "harsh"}}, "[base] unknown key 'faults'"),
         ({"base": {"training": {"lr": 1}}}, "[base] training unknown key 'lr'"),
         ({"base": 3}, "[base]: want a table"),
         ({"base": {"training": 3}}, "[base] training: want a table"),

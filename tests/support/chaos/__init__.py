@@ -1,0 +1,1 @@
+"""A fleet of real processes that is killed again and again, and what must hold afterwards."""

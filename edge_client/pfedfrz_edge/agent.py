@@ -45,6 +45,7 @@ from pfedfrz_transport import (
 
 from .configuration import DeviceSettings
 from .download_store import DownloadStore
+from .error_feedback import ErrorFeedback
 from .feature_cache import FeatureBudget
 from .local_data import LocalData
 from .local_training import LocalTraining
@@ -73,6 +74,7 @@ from .session_exchange import (
     RememberSettled,
     StartWork,
     StopFetching,
+    UpdateAccepted,
     UpdateNotKept,
     UpdateTrained,
     Upload,
@@ -156,6 +158,7 @@ class DeviceAgent:
         digest = bundle.manifest.digest
         codec = SharedCodec.for_manifest(bundle.manifest)
         self._outbox = Outbox(settings.state_dir)
+        self._feedback = ErrorFeedback(settings.state_dir, digest, codec.layout)
         self._context = WorkerContext(
             LocalTraining(
                 runtime,
@@ -173,6 +176,7 @@ class DeviceAgent:
             bundle.initial_personal(),
             link.post,
             tamper,
+            self._feedback,
         )
         self._trust = CoordinatorTrust(
             settings.state_dir, settings.federation, settings.coordinator_key
@@ -369,6 +373,8 @@ class DeviceAgent:
                     log.error("the update of round %d cannot be sent: %s", number, error)
             case CancelUpload():
                 link.drop_bulk(_UPLOAD_TAG)
+            case UpdateAccepted(number):
+                self._feedback.accepted(number)
             case ForgetPending() | RememberSettled():
                 self._settle(action)
             case Complain(text):

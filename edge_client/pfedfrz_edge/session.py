@@ -63,6 +63,7 @@ from .session_exchange import (
     RememberSettled,
     StartWork,
     StopFetching,
+    UpdateAccepted,
     UpdateNotKept,
     UpdateTrained,
     Upload,
@@ -438,6 +439,8 @@ class DeviceSession:
                     f"{verdict.reason.value}: {verdict.detail}"
                 )
             )
+        else:
+            actions.append(UpdateAccepted(verdict.round))
         settled: list[Action] = [RememberSettled(verdict.round, verdict.epoch), ForgetPending()]
         return [*actions, *settled, *self._catch_up(task)]
 

@@ -37,6 +37,7 @@ __all__ = [
     "RememberSettled",
     "StartWork",
     "StopFetching",
+    "UpdateAccepted",
     "UpdateNotKept",
     "UpdateTrained",
     "Upload",
@@ -226,6 +227,13 @@ class RememberSettled:
 
 
 @dataclass(frozen=True)
+class UpdateAccepted:
+    """The coordinator has accepted the update of that round."""
+
+    round: int
+
+
+@dataclass(frozen=True)
 class Complain:
     """Tell the person who reads the log."""
 
@@ -249,6 +257,7 @@ Action = (
     | KeepPending
     | ForgetPending
     | RememberSettled
+    | UpdateAccepted
     | Complain
     | Quit
 )

@@ -28,6 +28,7 @@ from pfedfrz_protocol import (
     seal_tensors,
 )
 
+from .error_feedback import ErrorFeedback
 from .evaluation import Evaluation
 from .local_training import LocalTraining, LocalUpdate, TrainingCancelled
 from .outbox import PendingUpdate
@@ -73,6 +74,8 @@ class WorkerContext:
     post: Callable[[object], None]
     """Takes the finished event, from the worker's thread."""
     tamper: Tamper | None = None
+    feedback: ErrorFeedback | None = None
+    """What `delta-int8` has left out so far; other encodings do without."""
 
     def personal(self) -> Parameters:
         """The device's personal weights: the stored ones, or the bundle's at the very first."""
@@ -190,6 +193,8 @@ class Worker:
             shared = context.tamper.upload(
                 work.announcement, work.received, shared, self._cancelled.is_set
             )
+        feedback = context.feedback if context.encoding is Encoding.DELTA_INT8 else None
+        wanted = feedback.add_to(shared) if feedback else shared
         label = UpdateLabel(
             context.training.device,
             context.boot_id,
@@ -198,9 +203,12 @@ class Worker:
             work.key.digest,
         )
         try:
-            payload = context.codec.encode(shared, label, context.encoding, work.received)
+            payload = context.codec.encode(wanted, label, context.encoding, work.received)
         except EncodingOverflow as error:
             log.warning("%s: this update is sent as float32", error)
-            payload = context.codec.encode(shared, label, Encoding.FLOAT32)
+            payload = context.codec.encode(wanted, label, Encoding.FLOAT32)
+        if feedback:
+            _, sent = context.codec.decode(payload, work.received)
+            feedback.wait(work.key.round, wanted, sent)
         sealed = seal_tensors(payload, context.key)
         return PendingUpdate(work.key.round, work.key.digest, report, sealed)

@@ -4,8 +4,10 @@
 
 The body is safetensors, as it is (`float32`) or, for `delta-float16`, the difference to a base
 model that both sides hold, cast to float16 *after* subtracting (which keeps 2e-4 of relative
-accuracy where casting first would lose 1.4e-3), byte-shuffled and zstd-compressed. The header's
-sha256 is over the decoded safetensors bytes and is checked before they are parsed.
+accuracy where casting first would lose 1.4e-3), byte-shuffled and zstd-compressed. `delta-int8` is
+the same difference as two tensors, `delta` int8 `(parameters,)` in the layout's order and `scale`
+float32 for each block of it (int8_blocks.py), zstd-compressed. The header's sha256 is over the
+decoded safetensors bytes and is checked before they are parsed.
 
 A codec is made from a manifest and knows its shared group only: a personal tensor has no place in
 it, in either direction.
@@ -17,7 +19,7 @@ import enum
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -30,6 +32,7 @@ from .bundle import Parameters
 from .errors import ProtocolError, RejectReason
 from .flat_tensors import flat_form
 from .identity import SIGNATURE_BYTES
+from .int8_blocks import dequantize, quantize, scales_for
 from .manifest import Manifest, sha256_hex
 from .messages import Count, Digest, Name, Number
 from .partition import Group, TensorSpec
@@ -50,6 +53,7 @@ VERSION = 1
 _PREFIX = struct.Struct("<4sBI")
 MAX_HEADER_BYTES = 64 * 1024
 _ZSTD_LEVEL = 1
+_Q, _SCALE = "delta", "scale"
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
@@ -58,10 +62,11 @@ class Encoding(str, enum.Enum):
 
     FLOAT32 = "float32"
     DELTA_FLOAT16 = "delta-float16"
+    DELTA_INT8 = "delta-int8"
 
 
 class EncodingOverflow(ValueError):
-    """A difference does not fit into float16; the sender may choose float32 instead."""
+    """A difference does not fit into its encoding; the sender may choose float32 instead."""
 
 
 class ModelLabel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="model"):
@@ -111,7 +116,7 @@ def tensors_digest(tensors: Mapping[str, NDArray[np.float32]]) -> str:
     return sha256_hex(_safetensors(tensors))
 
 
-def _safetensors(tensors: Mapping[str, NDArray[np.float32] | NDArray[np.float16]]) -> bytes:
+def _safetensors(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     return safetensors.numpy.save({n: np.asarray(t, order="C") for n, t in tensors.items()})
 
 
@@ -152,18 +157,21 @@ class SharedCodec:
     ) -> bytes:
         """The payload for `tensors`, float32 arrays with exactly the layout's names and shapes.
 
-        `delta-float16` needs the `base` tensors. Raises ProtocolError (wrong-tensors) for any
-        other set of names, and EncodingOverflow when a difference is beyond float16's range.
+        Differences need the `base` tensors. Raises ProtocolError (wrong-tensors) for any other set
+        of names, and EncodingOverflow when a difference is beyond float16's range or, in 8 bits,
+        not finite.
         """
         self._check(tensors)
         if encoding is Encoding.FLOAT32:
-            decoded = _safetensors(tensors)
-            body = decoded
-        else:
-            if base is None:
-                raise ValueError("delta-float16 needs the base model")
+            decoded = body = _safetensors(tensors)
+        elif base is None:
+            raise ValueError(f"{encoding.value} needs the base model")
+        elif encoding is Encoding.DELTA_FLOAT16:
             decoded = _safetensors({n: _delta(tensors[n], base[n]) for n in tensors})
-            body = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(_shuffle(decoded))
+            body = _deflate(_shuffle(decoded))
+        else:
+            decoded = _safetensors(self._eighths(tensors, base))
+            body = _deflate(decoded)
         header = msgspec.json.encode(
             TensorHeader(encoding, len(decoded), sha256_hex(decoded), label)
         )
@@ -190,7 +198,11 @@ class SharedCodec:
             return header, self._parse(header, body, np.dtype(np.float32))
         if base is None:
             raise ProtocolError(RejectReason.WRONG_BASE, "a difference, but the base is not held")
-        delta = self._parse(header, _unpack(body, header.decoded_bytes), np.dtype(np.float16))
+        delta: Mapping[str, NDArray[np.floating]]
+        if header.encoding is Encoding.DELTA_INT8:
+            delta = self._split_up(self._halves(header, body))
+        else:
+            delta = self._parse(header, _unpack(body, header.decoded_bytes), np.dtype(np.float16))
         return header, {name: base[name] + delta[name].astype(np.float32) for name in delta}
 
     def decode_flat(self, payload: bytes | memoryview) -> tuple[TensorHeader, NDArray[np.floating]]:
@@ -202,6 +214,8 @@ class SharedCodec:
         header, body = self._split(payload)
         if header.decoded_bytes > self.max_decoded_bytes:
             raise ProtocolError(RejectReason.TOO_LARGE, f"body of {header.decoded_bytes} bytes")
+        if header.encoding is Encoding.DELTA_INT8:
+            return header, self._halves(header, body)
         decoded: bytes | memoryview = body
         dtype: np.dtype[np.generic] = np.dtype(np.float32)
         if header.encoding is not Encoding.FLOAT32:
@@ -225,15 +239,45 @@ class SharedCodec:
             raise ProtocolError(RejectReason.MALFORMED, f"header: {error}"[:300]) from error
         return header, memoryview(payload)[len(head) :]
 
+    def _eighths(
+        self, tensors: Mapping[str, NDArray[np.float32]], base: Mapping[str, NDArray[np.float32]]
+    ) -> dict[str, NDArray[np.generic]]:
+        pieces = [(tensors[s.name] - base[s.name]).ravel() for s in self.layout]
+        difference = np.concatenate(pieces) if pieces else np.empty(0, np.float32)
+        # Written so that a NaN is caught too: 8 bits have no room for one.
+        if difference.size and not np.abs(difference).max() <= _FLOAT16_MAX:
+            raise EncodingOverflow(f"a weight moved by more than {_FLOAT16_MAX:g}, or is no number")
+        q, scale = quantize(difference)
+        return {_Q: q, _SCALE: scale}
+
+    def _halves(self, header: TensorHeader, body: bytes | memoryview) -> NDArray[np.float16]:
+        """The differences of a `delta-int8` body, `(parameters,)` float16."""
+        numbers = sum(spec.elements for spec in self.layout)
+        found = _load(header, _inflate(body, header.decoded_bytes))
+        q, scale = found.get(_Q), found.get(_SCALE)
+        if (
+            set(found) != {_Q, _SCALE}
+            or q is None
+            or scale is None
+            or (q.dtype, q.shape) != (np.dtype(np.int8), (numbers,))
+            or (scale.dtype, scale.shape) != (np.dtype(np.float32), (scales_for(numbers),))
+        ):
+            raise ProtocolError(
+                RejectReason.WRONG_TENSORS, f"not {numbers} int8 numbers with their scales"
+            )
+        return dequantize(q.astype(np.int8, copy=False), scale.astype(np.float32, copy=False))
+
+    def _split_up(self, flat: NDArray[np.float16]) -> dict[str, NDArray[np.float16]]:
+        tensors, start = {}, 0
+        for spec in self.layout:
+            tensors[spec.name] = flat[start : start + spec.elements].reshape(spec.shape)
+            start += spec.elements
+        return tensors
+
     def _parse(
         self, header: TensorHeader, decoded: bytes | memoryview, dtype: np.dtype[np.generic]
     ) -> Parameters:
-        if len(decoded) != header.decoded_bytes or sha256_hex(decoded) != header.sha256:
-            raise ProtocolError(RejectReason.WRONG_DIGEST, "the body is not what its header says")
-        try:
-            tensors = safetensors.numpy.load(bytes(decoded))
-        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ProtocolError(RejectReason.MALFORMED, f"safetensors: {error}"[:300]) from error
+        tensors = _load(header, decoded)
         self._check(tensors, dtype)
         return {spec.name: tensors[spec.name] for spec in self.layout}
 
@@ -258,6 +302,17 @@ class SharedCodec:
                 )
 
 
+def _load(header: TensorHeader, decoded: bytes | memoryview) -> dict[str, NDArray[Any]]:
+    """The tensors of a body, after a look at its digest."""
+    if len(decoded) != header.decoded_bytes or sha256_hex(decoded) != header.sha256:
+        raise ProtocolError(RejectReason.WRONG_DIGEST, "the body is not what its header says")
+    try:
+        tensors: dict[str, NDArray[Any]] = safetensors.numpy.load(bytes(decoded))
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ProtocolError(RejectReason.MALFORMED, f"safetensors: {error}"[:300]) from error
+    return tensors
+
+
 def _delta(new: NDArray[np.float32], base: NDArray[np.float32]) -> NDArray[np.float16]:
     difference = new - base
     # Written so that a NaN passes: judging values is the receiver's work, not the codec's.
@@ -280,18 +335,28 @@ def _unshuffle(data: bytes) -> bytes:
     return words.tobytes()
 
 
+def _deflate(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(data)
+
+
 def _unpack(body: bytes | memoryview, decoded_bytes: int) -> bytes:
-    """The unshuffled content of a zstd body, which must be one frame of exactly that length.
+    """The unshuffled content of a zstd body; see `_inflate`."""
+    if decoded_bytes % 2:
+        raise ProtocolError(RejectReason.MALFORMED, f"{decoded_bytes} bytes of 16-bit words")
+    return _unshuffle(_inflate(body, decoded_bytes))
+
+
+def _inflate(body: bytes | memoryview, decoded_bytes: int) -> bytes:
+    """The content of a zstd body, which must be one frame of exactly that length.
 
     The frame's own claim is checked first: the library allocates what the frame says.
     """
     try:
         frame = zstandard.get_frame_parameters(body)
-        if frame.content_size != decoded_bytes or decoded_bytes % 2:
+        if frame.content_size != decoded_bytes:
             raise ProtocolError(
                 RejectReason.MALFORMED, f"the frame holds {frame.content_size} bytes"
             )
-        data = zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
+        return zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise ProtocolError(RejectReason.MALFORMED, f"zstd: {error}") from error
-    return _unshuffle(data)

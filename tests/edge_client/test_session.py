@@ -29,6 +29,7 @@ from pfedfrz_edge.session_exchange import (
     RememberSettled,
     StartWork,
     StopFetching,
+    UpdateAccepted,
     UpdateNotKept,
     UpdateTrained,
     Upload,
@@ -156,6 +157,7 @@ def test_a_round_from_announcement_to_acknowledgement() -> None:
     assert mine.handle(CommandSeen(Grant(1, 1))) == [Upload(1, update(1).payload, (0,))]
     assert mine.handle(CommandSeen(Accepted(1, 1))) == [
         CancelUpload(),
+        UpdateAccepted(1),
         RememberSettled(1, 1),
         ForgetPending(),
     ]
@@ -231,6 +233,7 @@ def test_work_that_is_still_welcome_is_finished_before_the_newest_round_is_begun
     assert kinds(mine.handle(CommandSeen(Grant(1, 2)))) == [Upload]
     assert mine.handle(CommandSeen(Accepted(1, 2))) == [
         CancelUpload(),
+        UpdateAccepted(1),
         RememberSettled(1, 2),
         ForgetPending(),
         FetchModel(2, (0,)),

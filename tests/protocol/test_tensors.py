@@ -94,9 +94,74 @@ def test_a_step_beyond_float16_is_said_before_it_is_sent() -> None:
 def test_nan_passes_the_codec_because_validation_judges_values() -> None:
     base = tensors(0)
     bad = {n: np.full_like(b, np.nan) for n, b in base.items()}
-    for encoding in Encoding:
+    for encoding in (Encoding.FLOAT32, Encoding.DELTA_FLOAT16):
         _, received = CODEC.decode(CODEC.encode(bad, LABEL, encoding, base), base)
         assert all(np.isnan(array).all() for array in received.values())
+    with pytest.raises(EncodingOverflow):
+        CODEC.encode(bad, LABEL, Encoding.DELTA_INT8, base)
+
+
+@given(st.integers(0, 1000), st.floats(1e-4, 10))
+def test_delta_int8_is_wrong_by_half_a_level_at_most(seed: int, scale: float) -> None:
+    base, step = tensors(seed), tensors(seed + 1, scale)
+    sent = {name: base[name] + step[name] for name in base}
+    payload = CODEC.encode(sent, LABEL, Encoding.DELTA_INT8, base)
+    header, received = CODEC.decode(payload, base)
+    assert header.encoding is Encoding.DELTA_INT8
+    largest = max(float(np.abs(sent[name] - base[name]).max()) for name in base)
+    for name in sent:
+        error = np.abs(received[name] - sent[name])
+        bound = largest * (0.5 / 127 + 2**-10) + 1e-7 + np.abs(sent[name]) * 2**-22
+        assert (error <= bound).all()
+    # The coordinator's way to read it gives the same differences.
+    _, flat = CODEC.decode_flat(payload)
+    start = 0
+    for spec in CODEC.layout:
+        piece = flat[start : start + spec.elements].astype(np.float32).reshape(spec.shape)
+        np.testing.assert_array_equal(base[spec.name] + piece, received[spec.name])
+        start += spec.elements
+
+
+def test_delta_int8_is_half_of_delta_float16() -> None:
+    random = np.random.default_rng(0)
+    large = SharedCodec((TensorSpec("w", (400, 300), "float32"),))
+    base = {"w": random.normal(size=(400, 300)).astype(np.float32)}
+    sent = {"w": base["w"] + (1e-3 * random.standard_t(3, size=(400, 300))).astype(np.float32)}
+    sizes = {e: len(large.encode(sent, LABEL, e, base)) for e in Encoding}
+    assert sizes[Encoding.DELTA_INT8] < 0.55 * sizes[Encoding.DELTA_FLOAT16]
+
+
+def eighths(**changes: np.ndarray) -> tuple[dict[str, object], bytes]:
+    numbers = sum(spec.elements for spec in CODEC.layout)
+    parts = {"delta": np.ones(numbers, np.int8), "scale": np.ones(1, np.float32), **changes}
+    decoded = safetensors.numpy.save(parts)
+    body = zstandard.ZstdCompressor().compress(decoded)
+    header = header_for(decoded, "delta-int8")
+    return header, body
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"delta": np.ones(3, np.int8)},
+        {"delta": np.ones(26, np.uint8)},
+        {"scale": np.ones(2, np.float32)},
+        {"scale": np.ones(1, np.float16)},
+        {"scale": np.ones((), np.float32)},
+        {"more": np.ones(1, np.float32)},
+    ],
+)
+def test_eighths_of_another_form_are_refused(changes: dict[str, np.ndarray]) -> None:
+    for read in (lambda p: CODEC.decode(p, tensors(0)), CODEC.decode_flat):
+        with pytest.raises(ProtocolError) as caught:
+            read(pack(*eighths(**changes)))
+        assert caught.value.reason in (RejectReason.WRONG_TENSORS, RejectReason.TOO_LARGE)
+
+
+@pytest.mark.parametrize("scale", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_scale_that_is_no_number_reaches_the_validation_as_such(scale: float) -> None:
+    _, flat = CODEC.decode_flat(pack(*eighths(scale=np.full(1, scale, np.float32))))
+    assert not np.isfinite(flat).any()
 
 
 @pytest.mark.parametrize("encoding", list(Encoding))

@@ -51,6 +51,7 @@ from .engine_exchange import (
     Tick,
     UpdateOffered,
     UpdateRefused,
+    UpdatesStored,
     UpdateStored,
     UploadProgressed,
 )
@@ -86,7 +87,9 @@ class StartingPoint:
 
 
 _MISSED_DEADLINES = 2
-_NO_SIGN_OF_LIFE = (Tick, AggregationDone, ControlRequested, DeviceLost, DeviceBarred)
+_NO_SIGN_OF_LIFE = (
+    Tick, AggregationDone, ControlRequested, DeviceLost, DeviceBarred, UpdatesStored
+)  # fmt: skip
 
 
 class RoundEngine:
@@ -180,9 +183,7 @@ class RoundEngine:
         """The actions that `event` calls for, in the order in which they must be executed."""
         if self._state is EngineState.FINISHED:
             return self._late(event)
-        if not isinstance(
-            event, Tick | AggregationDone | ControlRequested | DeviceLost | DeviceBarred
-        ):
+        if not isinstance(event, _NO_SIGN_OF_LIFE):
             self._missed.pop(event.device, None)
         match event:
             case DeviceAppeared(device):
@@ -209,6 +210,8 @@ class RoundEngine:
                 actions = self._on_offer(event)
             case UpdateStored(device, number):
                 actions = self._on_stored(device, number)
+            case UpdatesStored(stored):
+                actions = [a for one in stored for a in self._on_stored(one.device, one.round)]
             case UpdateRefused():
                 actions = self._on_refused(event)
             case EvaluationReported():

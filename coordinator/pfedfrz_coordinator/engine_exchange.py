@@ -36,6 +36,7 @@ __all__ = [
     "UpdateOffered",
     "UpdateRefused",
     "UpdateStored",
+    "UpdatesStored",
     "UploadProgressed",
 ]
 
@@ -100,6 +101,13 @@ class UpdateStored:
 
 
 @dataclass(frozen=True)
+class UpdatesStored:
+    """Several that became durable together: all of them count before the round may close."""
+
+    stored: tuple[UpdateStored, ...]
+
+
+@dataclass(frozen=True)
 class UpdateRefused:
     """A device's update did not pass."""
 
@@ -155,6 +163,7 @@ Event = (
     | UploadProgressed
     | UpdateOffered
     | UpdateStored
+    | UpdatesStored
     | UpdateRefused
     | EvaluationReported
     | DeviceFailed

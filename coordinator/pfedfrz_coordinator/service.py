@@ -79,6 +79,7 @@ from .engine_exchange import (
     Tick,
     UpdateOffered,
     UpdateRefused,
+    UpdatesStored,
     UpdateStored,
     UploadProgressed,
 )
@@ -468,7 +469,8 @@ class CoordinatorService:
             self._state.accept_all(number, group)
             for each in group:
                 self._admission.count_accepted(each.device)
-                self._events.append(UpdateStored(each.device, number - each.stale))
+            stored = tuple(UpdateStored(each.device, number - each.stale) for each in group)
+            self._events.append(UpdatesStored(stored))
         self._state.journal.flush()
 
     def _refuse(self, device: str, number: int, error: ProtocolError, size: int) -> None:

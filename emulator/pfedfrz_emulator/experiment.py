@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from pfedfrz_coordinator.aggregation import find_rule, require_clients
+from pfedfrz_coordinator.policy import RoundPolicy
 from pfedfrz_edge.runtimes import RUNTIMES
 from pfedfrz_models import ARCHITECTURES, build_model, method_partition
 from pfedfrz_protocol import (
@@ -59,6 +60,10 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aggregation: str = "mean"
     """A rule with its settings, such as "krum:attackers=2"."""
     participants: int = 0
+    overselect: float = 0.0
+    """Share of devices asked beyond `participants`, whose first updates close a round."""
+    buffer: int = 0
+    """So many updates make a new model, whoever is still busy (FedBuff); 0 waits for everybody."""
     deadline_s: float = 120.0
     encoding: Encoding = Encoding.DELTA_FLOAT16
     faults: str = "calm"
@@ -81,7 +86,8 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 known = ", ".join(RUNTIMES)
                 raise ConfigurationError(f"unknown runtime {runtime!r}; the runtimes are: {known}")
         self._check_numbers()
-        selected = self.participants or self.devices
+        self.round_policy()
+        selected = self.buffer or self.participants or self.devices
         require_clients(rule, selected, f"this fleet selects {selected}")
         # Building the network takes milliseconds; a pattern that fits nothing is said before data
         # is fetched.
@@ -95,6 +101,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "test_per_class": (1, None),
             "attackers": (0, None),
             "participants": (0, self.devices),
+            "buffer": (0, self.devices),
             "seed": (0, _LARGEST_SEED),
         }
         for name, (least, most) in bounds.items():
@@ -116,6 +123,18 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def runtimes(self) -> tuple[str, ...]:
         """The runtimes in the order in which devices take them."""
         return (self.runtime,) if isinstance(self.runtime, str) else self.runtime
+
+    def round_policy(self) -> RoundPolicy:
+        """How the coordinator runs the rounds."""
+        return RoundPolicy(
+            rounds=self.rounds,
+            start_devices=self.devices,
+            participants=self.participants,
+            overselect=self.overselect,
+            buffer=self.buffer,
+            deadline_s=self.deadline_s,
+            seed=self.seed,
+        )
 
     def resolve_split(self) -> LabelSplit:
         """How the samples are dealt out."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import tomli_w
 from numpy.typing import NDArray
@@ -88,13 +89,7 @@ def write_fleet_files(
             "state_dir": "coordinator",
             "broker": own_urls.get("coordinator", broker_url),
             "aggregation": experiment.aggregation,
-            "rounds": {
-                "rounds": experiment.rounds,
-                "start_devices": experiment.devices,
-                "participants": experiment.participants,
-                "deadline_s": experiment.deadline_s,
-                "seed": experiment.seed,
-            },
+            "rounds": msgspec.to_builtins(experiment.round_policy()),
         },
     )
     if experiment.attackers:

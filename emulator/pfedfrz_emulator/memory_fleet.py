@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pfedfrz_coordinator.configuration import CoordinatorSettings
-from pfedfrz_coordinator.policy import RoundPolicy
 from pfedfrz_coordinator.service import CoordinatorService, coordinator_will
 from pfedfrz_edge.agent import DeviceAgent, device_will
 from pfedfrz_edge.configuration import DataSettings, DeviceSettings
@@ -88,13 +87,7 @@ class MemoryFleet:
             bundle=Path("unused"),
             state_dir=self.state_dir,
             aggregation=experiment.aggregation,
-            rounds=RoundPolicy(
-                rounds=experiment.rounds,
-                start_devices=experiment.devices,
-                participants=experiment.participants,
-                deadline_s=experiment.deadline_s,
-                seed=experiment.seed,
-            ),
+            rounds=experiment.round_policy(),
         )
         identity = load_or_make_identity(settings.key_path)
         will = coordinator_will(settings, self.fleet.bundle, identity)

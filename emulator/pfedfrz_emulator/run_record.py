@@ -134,6 +134,8 @@ def _settings(fleet: PreparedFleet, circumstances: RunCircumstances) -> RunSetti
             ("test samples", str(len(fleet.test_y))),
             ("aggregation", experiment.aggregation),
             ("encoding", experiment.encoding.value),
+            *((("buffer", str(experiment.buffer)),) if experiment.buffer else ()),
+            *((("over-selection", f"{experiment.overselect:g}"),) if experiment.overselect else ()),
             ("epochs per phase", str(training.epochs)),
             ("batch size", str(training.batch_size)),
             ("learning rate", f"{training.learning_rate:g}"),

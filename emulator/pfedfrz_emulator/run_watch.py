@@ -20,6 +20,7 @@ _LOOK_S = 0.25
 _HOPELESS_S = 2.0
 """The news that a round has closed may come a little after the failure of its last device."""
 _MAX_OPENINGS = 5
+_WAITS_S = 60.0
 
 
 @dataclass
@@ -38,6 +39,8 @@ class RunWatch:
     _told_opening: tuple[int, int] = (1, 1)
     _was_up: bool = False
     _hopeless_since_s: float | None = None
+    _seen_opening: tuple[int, int, bool] | None = None
+    _moved_s: float = 0.0
 
     def until_over(self) -> None:
         """Return when the rounds are over.
@@ -88,6 +91,21 @@ class RunWatch:
         self._tell_opening()
         self.table.refresh()
 
+    def _give_up_if_nothing_opens(self) -> None:
+        """A round closes or is opened again at its deadline; afterwards the coordinator waits."""
+        opened, faults = self.view.announcement, self.faults
+        if opened is None or (faults is not None and faults.next_s is not None):
+            self._moved_s = time.monotonic()
+            return
+        seen = (opened.round, opened.epoch, opened.round in self.view.closed)
+        if seen != self._seen_opening:
+            self._seen_opening, self._moved_s = seen, time.monotonic()
+        elif time.monotonic() > self._moved_s + opened.deadline_s + _WAITS_S:
+            raise OperationError(
+                f"no round was opened for {opened.deadline_s + _WAITS_S:g} s after round "
+                f"{opened.round}: too few devices are left or let in; see the coordinator's log"
+            )
+
     def _tell_opening(self) -> None:
         opened = self.view.announcement
         if opened is None or (opened.round, self.view.openings) == self._told_opening:
@@ -100,6 +118,7 @@ class RunWatch:
 
     def _give_up_if_hopeless(self) -> None:
         opened = self.view.announcement
+        self._give_up_if_nothing_opens()
         if opened is None or not self.view.is_hopeless:
             self._hopeless_since_s = None
         elif self._hopeless_since_s is None:

@@ -50,7 +50,7 @@ _METHOD, _DATA, _FLEET, _RUN = "Method", "Data", "Fleet and rounds", "Run"
     "--encoding",
     type=click.Choice([encoding.value for encoding in Encoding]),
     metavar="NAME",
-    help=f"How weights travel: {' or '.join(e.value for e in Encoding)}.  "
+    help=f"How weights travel: {', '.join(e.value for e in Encoding)}.  "
     f"[default: {Encoding.DELTA_FLOAT16.value}]",
 )
 @option(
@@ -103,6 +103,20 @@ _METHOD, _DATA, _FLEET, _RUN = "Method", "Data", "Fleet and rounds", "Run"
     type=int,
     metavar="N",
     help="Devices drawn for each round; 0 takes all.  [default: 0]",
+)
+@option(
+    _FLEET,
+    "--overselect",
+    type=float,
+    metavar="X",
+    help="Draw this share more than --participants; the first updates close a round.  [default: 0]",
+)
+@option(
+    _FLEET,
+    "--buffer",
+    type=int,
+    metavar="N",
+    help="Asynchronous: every N updates make a model, late ones count less.  [default: 0]",
 )
 @option(
     _FLEET,

@@ -22,6 +22,7 @@ from pfedfrz_coordinator.engine_exchange import (
     SendCommand,
     Tick,
     UpdateOffered,
+    UpdatesStored,
     UpdateStored,
 )
 from pfedfrz_coordinator.policy import RoundPolicy
@@ -119,6 +120,16 @@ def test_a_full_buffer_makes_a_model_and_the_busy_deliver_into_the_next() -> Non
     drive.deliver("a", 2)
     assert drive.aggregated[-1] == (2, ("a", "c"))
     assert not [a for a in actions if isinstance(a, Note)]
+
+
+def test_what_became_durable_together_counts_together() -> None:
+    drive = started(buffer=2)
+    for device in "abc":
+        drive.offer(device, 1)
+    stored = tuple(UpdateStored(device, 1) for device in "abc")
+    actions = drive(UpdatesStored(stored))
+    assert drive.aggregated == [(1, ("a", "b", "c"))]
+    assert [SendCommand(device, Accepted(1, 5)) for device in "abc"] == actions[:3]
 
 
 def test_an_upload_that_a_closing_round_cut_short_goes_on_in_the_next() -> None:

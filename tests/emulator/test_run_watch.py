@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from federation_messages import Speaker
 from rich.console import Console
 
 from pfedfrz_emulator.brokers import RunningBroker, start_broker
@@ -93,3 +94,18 @@ def test_a_broker_that_dies_ends_the_run(tmp_path: Path) -> None:
             watch.until_over()
         death.join()
     assert str(own.log_path) in str(end.value)
+
+
+def test_a_coordinator_that_waits_for_ever_is_given_up(broker: RunningBroker) -> None:
+    speaker = Speaker()
+    watch = RunWatch(None, speaker.view, None, None, broker)  # type: ignore[arg-type]
+    watch._give_up_if_nothing_opens()
+    speaker.announce(1, "a", "b")
+    watch._give_up_if_nothing_opens()
+    watch._moved_s -= 89
+    watch._give_up_if_nothing_opens()
+    watch._moved_s -= 2
+    with pytest.raises(OperationError, match="no round was opened for 90 s after round 1"):
+        watch._give_up_if_nothing_opens()
+    speaker.announce(1, "a", "b", epoch=2)
+    watch._give_up_if_nothing_opens()

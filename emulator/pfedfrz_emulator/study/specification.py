@@ -75,7 +75,8 @@ class CellRequest:
     def digest(self) -> str:
         """What a finished cell is found by when a study goes on."""
         experiment = msgspec.to_builtins(self.experiment)
-        del experiment["faults"]  # a study has none
+        for name in _OF_FLEETS:
+            del experiment[name]
         return sha256_hex(msgspec.json.encode([self.variant, experiment]))
 
 
@@ -101,8 +102,9 @@ class Study:
 _KEYS = {"name", "about", "seeds", "measure_every", "form", "base", "grid", "skip", "variants"}
 _BEFORE = {"fallback", "quick"}
 """Tables that are worked in before the study is parsed: see substitution.py and reduction.py."""
-_FIELDS = frozenset(Experiment.__struct_fields__) - {"faults"}
-"""Without processes and links there is nothing to kill or to cut."""
+_OF_FLEETS = frozenset({"faults", "overselect", "buffer"})
+"""Without processes and links there is nothing to kill or to cut, and nobody is late."""
+_FIELDS = frozenset(Experiment.__struct_fields__) - _OF_FLEETS
 _TRAINING = frozenset(Hyperparameters.__struct_fields__)
 
 

@@ -7,7 +7,9 @@ files grow with the number of devices, and the order of arrival cannot change a 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ __all__ = ["StoredUpdates", "UpdateStore"]
 
 _ITEM_BYTES = {".float16": 2, ".float32": 4}
 """By the ending of a file: differences to the round's model, and whole weights."""
+_DROPPED = ".dropped"
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,9 +153,18 @@ class UpdateStore:
         return StoredUpdates(tuple(paths), parameters, base)
 
     def drop_through(self, round_number: int) -> None:
-        """Delete the updates of this round and of all before it."""
+        """Delete the updates of this round and of all before it.
+
+        They are out of the way at once; to give the disk back takes a while for thousands of files
+        and is done beside the caller. What a kill leaves of it goes the next time.
+        """
         if not self._directory.is_dir():
             return
         for folder in self._directory.iterdir():
             if folder.name.isdigit() and int(folder.name) <= round_number:
-                shutil.rmtree(folder, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    folder = folder.rename(folder.with_name(f"{folder.name}{_DROPPED}"))
+            if folder.name.endswith(_DROPPED):
+                threading.Thread(
+                    target=shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}
+                ).start()

@@ -109,7 +109,7 @@ def _norm_of_step(numbers: NDArray[np.floating], base: NDArray[np.float32]) -> f
     """
     if numbers.dtype == np.float16:
         square = halves_square(numbers.view(np.uint16))
-        if math.isfinite(square) and np.abs(base).max(initial=0) > _ROOM_FOR_HALVES:
+        if math.isfinite(square) and _largest(base) > _ROOM_FOR_HALVES:
             square += 0.0 if _sums_are_finite(numbers, base) else math.inf
     else:
         square = 0.0
@@ -124,6 +124,11 @@ def _norm_of_step(numbers: NDArray[np.floating], base: NDArray[np.float32]) -> f
     if not math.isfinite(square):
         raise ProtocolError(RejectReason.NOT_FINITE, "NaN or infinity among the weights")
     return math.sqrt(square)
+
+
+def _largest(weights: NDArray[np.float32]) -> float:
+    """The largest magnitude, found without a copy."""
+    return max(float(weights.max(initial=0)), -float(weights.min(initial=0)))
 
 
 def _sums_are_finite(halves: NDArray[np.floating], base: NDArray[np.float32]) -> bool:

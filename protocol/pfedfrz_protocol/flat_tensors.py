@@ -38,7 +38,7 @@ class FlatForm:
 
     def find(
         self, decoded: NDArray[np.uint8], dtype: np.dtype[np.generic]
-    ) -> list[NDArray[np.generic]] | None:
+    ) -> list[NDArray[np.floating]] | None:
         """The pieces in the layout's order, as views; None when the bytes have another form."""
         start = len(self.header)
         if len(decoded) != start + self.numbers * dtype.itemsize:
@@ -69,7 +69,10 @@ def flat_form(layout: tuple[TensorSpec, ...], dtype: np.dtype[np.generic]) -> Fl
 def add_halves(
     base: NDArray[np.float32], halves: NDArray[np.uint16], out: NDArray[np.float32]
 ) -> None:
-    """`out` = base + halves, where these are the bits of float16 numbers."""
+    """`out` = base + halves, where these are the bits of float16 numbers.
+
+    A sum beyond float32 is infinite, and no warning: values are judged by who knows the sender.
+    """
     places = np.empty(_BLOCK, np.intp)
     for start in range(0, len(halves), _BLOCK):
         bits = halves[start : start + _BLOCK]
@@ -77,7 +80,8 @@ def add_halves(
         place[:] = bits
         # No index can be out of bounds; with "raise" numpy would make a copy first.
         np.take(_HALVES, place, out=block, mode="clip")
-        np.add(base[start : start + len(bits)], block, out=block)
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.add(base[start : start + len(bits)], block, out=block)
 
 
 def halves_square(halves: NDArray[np.uint16]) -> float:

@@ -55,6 +55,11 @@ class Recorded:
         self.blocks.append(block.nbytes)
         return block
 
+    def row(self, client: int, start: int, stop: int) -> np.ndarray:
+        row = self.rows.row(client, start, stop)
+        self.blocks.append(row.nbytes)
+        return row
+
 
 def draw(seed: int, parameters: int = 6, clients: int = CLIENTS) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(clients, parameters)).astype(np.float32)

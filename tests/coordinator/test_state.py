@@ -264,3 +264,19 @@ def test_a_failed_transaction_leaves_the_journal_usable(tmp_path: Path) -> None:
     assert journal.rounds() == []
     journal.open_round(1, Purpose.TRAIN, 0, "a", ("x",))
     assert [member.device for member in journal.members(1)] == ["x"]
+
+
+def test_reports_are_committed_with_the_next_row_or_when_flushed(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    reader = Journal(tmp_path / "j.sqlite")
+    journal.open_round(1, Purpose.TRAIN, 0, "a", ("x", "y"))
+    journal.record_report(1, "x", "offered", LocalReport(1))
+    assert journal.holds
+    assert [member.status for member in journal.members(1)] == ["offered", "selected"]
+    assert [member.status for member in reader.members(1)] == ["selected", "selected"]
+    journal.flush()
+    assert not journal.holds
+    assert [member.status for member in reader.members(1)] == ["offered", "selected"]
+    journal.record_report(1, "y", "offered", LocalReport(1))
+    journal.note("something")
+    assert [member.status for member in reader.members(1)] == ["offered", "offered"]

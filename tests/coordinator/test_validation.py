@@ -45,6 +45,24 @@ def test_a_good_update_keeps_its_numbers_as_they_came_with_samples_and_norm() ->
     np.testing.assert_array_equal(whole.numbers, flatten(moved(0.25), CODEC.layout))
 
 
+def test_a_difference_that_takes_a_huge_weight_beyond_float32_is_refused() -> None:
+    largest = float(np.finfo(np.float32).max)
+    base = {n: np.full(s, largest, np.float32) for n, s in SHARED.items()}
+    digest = tensors_digest(base)
+    expected = Expected("me", 3, digest, flatten(base, CODEC.layout))
+    label = msgspec.structs.replace(LABEL, base=digest)
+    step = {n: np.full(s, 60_000, np.float32) for n, s in SHARED.items()}
+    zeros = {n: np.zeros(s, np.float32) for n, s in SHARED.items()}
+    # One step is lost in the rounding of so large a weight: it stays what it was, and is accepted.
+    data = CODEC.encode(step, label, Encoding.DELTA_FLOAT16, zeros)
+    assert validate_update(data, CODEC, expected, ValidationPolicy()).samples == 100
+    not_finite = {n: np.full(s, np.nan, np.float32) for n, s in SHARED.items()}
+    data = CODEC.encode(not_finite, label, Encoding.DELTA_FLOAT16, zeros)
+    with pytest.raises(ProtocolError) as caught:
+        validate_update(data, CODEC, expected, ValidationPolicy())
+    assert caught.value.reason is RejectReason.NOT_FINITE
+
+
 def with_value(value: float) -> Parameters:
     tensors = moved(0.25)
     tensors["head.bias"][1] = value

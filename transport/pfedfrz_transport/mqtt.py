@@ -72,6 +72,8 @@ class MqttLink(BaseLink):
         self._taken: deque[tuple[MqttConnection, int]] = deque()
         """Messages to acknowledge, as the connection they came by and their identifier there."""
         self._is_reading = True
+        self._is_waking = False
+        """Whether the thread was woken and has not looked for work since."""
         self._tokens: dict[int, int] = {}
         """Outbox tokens by packet identifier; the thread's own, as is the next."""
         self._short_lives = 0
@@ -139,8 +141,13 @@ class MqttLink(BaseLink):
         self._wake_thread()
 
     def _wake_thread(self) -> None:
+        # A byte for every message would cost more than the message: one is enough until the thread
+        # has taken it, which it does before it looks for work.
+        if self._is_waking:
+            return
         # A full pipe wakes as well; a closed one means that the thread has ended.
         if self._waking is not None:
+            self._is_waking = True
             with contextlib.suppress(OSError):
                 self._waking.send(b"\0")
 
@@ -203,6 +210,7 @@ class MqttLink(BaseLink):
         connection.step(waker, may_read=self._is_reading, timeout_s=timeout_s)
         with contextlib.suppress(BlockingIOError):
             waker.recv(4096)
+        self._is_waking = False
 
     def _came_up(self, accepted: Accepted) -> None:
         self._tokens.clear()

@@ -124,7 +124,9 @@ class RoundUpdates:
 
         threads = self._threads()
         # A stretch needs 12 bytes a column here, and those of all threads are held at once.
-        width = max(1, min(-(-parameters // threads), self.block_bytes // (12 * threads)))
+        width = max(1, self.block_bytes // (12 * threads))
+        turns = -(-parameters // (width * threads))
+        width = -(-parameters // (turns * threads))
         stretches = [
             slice(start, min(start + width, parameters)) for start in range(0, parameters, width)
         ]

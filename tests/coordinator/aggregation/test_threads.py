@@ -24,6 +24,11 @@ class Watched(UpdatesInMemory):
         self.read.append((threading.get_ident(), start, stop))  # type: ignore[attr-defined]
         return super().block(start, stop)
 
+    def row(self, client: int, start: int, stop: int) -> NDArray[np.float32]:
+        if client == 0:  # the others are read where the first is
+            self.read.append((threading.get_ident(), start, stop))  # type: ignore[attr-defined]
+        return super().row(client, start, stop)
+
 
 @pytest.fixture
 def rows() -> Watched:
@@ -56,19 +61,20 @@ def test_any_number_of_threads_gives_the_same_bits(
         np.testing.assert_array_equal(result, results[0])
 
 
+@pytest.mark.parametrize(("name", "bytes_a_column"), [("median", 4 * CLIENTS), ("mean", 12)])
 def test_threads_share_the_columns_and_the_memory(
-    rows: Watched, monkeypatch: pytest.MonkeyPatch
+    name: str, bytes_a_column: int, rows: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(round_updates, "_NUMBERS_WORTH_A_THREAD", 1000)
     monkeypatch.setattr(round_updates, "available_cores", lambda: 4)
     limit = 1 << 18
-    aggregate(find_rule("mean"), rows, [1.0] * CLIENTS, block_bytes=limit)
+    aggregate(find_rule(name), rows, [1.0] * CLIENTS, block_bytes=limit)
     read = rows.read  # type: ignore[attr-defined]
     assert len({thread for thread, _, _ in read}) > 1
     columns = sorted((start, stop) for _, start, stop in read)
     assert [start for start, _ in columns] == [0, *(stop for _, stop in columns[:-1])]
     assert columns[-1][1] == PARAMETERS
-    assert max(stop - start for start, stop in columns) * CLIENTS * 4 * 4 <= limit
+    assert max(stop - start for start, stop in columns) * bytes_a_column * 4 <= limit
     assert len(columns) % 4 == 0
 
 

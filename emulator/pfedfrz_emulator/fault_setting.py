@@ -76,4 +76,4 @@ class FaultSetting:
 
     def slow_members(self, members: Fleet) -> SlowMembers:
         """What holds the slow devices up while it is entered."""
-        return SlowMembers(members.send_signal, self._victims.slow, self._profile.slowdown)
+        return SlowMembers(members, self._victims.slow, self._profile.slowdown)

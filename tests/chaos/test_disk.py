@@ -59,17 +59,21 @@ def test_a_coordinator_whose_disk_is_read_only_likewise(running: Scene) -> None:
 def test_a_coordinator_never_acknowledges_what_its_disk_did_not_take(running: Scene) -> None:
     """Devices keep their updates until the disk is well, and no round needs a second training."""
     coordinator, device = running.members[COORDINATOR], running.members["device-00"]
+    device.pause()
+    running.wait(lambda: running.waits_for("device-00"), "a round waits for the device")
     coordinator.fill_disk()
-    assert coordinator.ends() == 1
-    open_round = running.last_closed() + 1
+    device.pause(False)
+    assert_one_clear_line(coordinator, "File too large", "full", "I/O error")
     pending = running.state_of("device-00") / "pending-update.msgpack"
-    status = {d: m.status for d, m in running.members_of(open_round).items()}
-    if status.get("device-00") != "accepted":
-        running.wait(pending.exists, "the device has trained and waits")
+    open_round = running.last_closed() + 1
+    running.wait(pending.exists, "the device has trained and waits")
+    kept = running.personal("device-00")
+    assert kept[0] == open_round
     running.start(COORDINATOR)
-    running.wait_for_rounds(2)
+    running.wait(lambda: running.last_closed() >= open_round, "the round has closed")
     assert {m.status for m in running.members_of(open_round).values()} == {"accepted"}
     assert device.is_running
+    running.wait_for_rounds(2)
     assert_nothing_is_lost(running)
 
 
@@ -97,7 +101,8 @@ def test_a_device_whose_disk_does_not_take_its_weights_says_so_and_goes_on_when_
             running.wait_for_rounds(2)
             assert running.personal("device-01") == kept
     reason = "File too large" if how == "full" else "Permission denied"
-    assert all("personal-" in line and reason in line for line in complaints())
+    assert any("personal-" in line for line in complaints())
+    assert all(reason in line for line in complaints())
     assert not any("Traceback" in line for line in device.lines)
     healed = running.last_closed()
 

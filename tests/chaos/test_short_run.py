@@ -107,21 +107,21 @@ def test_a_model_that_is_another_one_is_seen(finished: Finished) -> None:
     path.write_bytes(before)
 
 
-@pytest.mark.parametrize(
-    ("lines", "said"),
-    [
-        ("saving 1 0\nsaved 1 0\n", "device-00: round 1 was trained after"),
-        ("loaded 1 0\n", "found (1, 0)"),
-    ],
-)
-def test_a_personal_weight_that_goes_back_is_seen(
-    finished: Finished, lines: str, said: str
-) -> None:
+def test_a_personal_weight_that_goes_back_is_seen(finished: Finished) -> None:
     path = finished.witness.folder / "device-00.personal"
     before = path.read_text()
-    path.write_text(before + lines)
-    assert said in wrong(finished)
+    path.write_text(f"{before}loaded 1 0\n")
+    assert "found (1, 0)" in wrong(finished)
     path.write_text(before)
+
+
+def test_a_personal_file_that_was_there_and_is_gone_is_seen(finished: Finished) -> None:
+    state = finished.directory / "devices" / "device-00"
+    newest = max(state.glob("personal-*.safetensors"))
+    newest.rename(state / "kept")
+    assert "device-00: personal file" in wrong(finished)
+    finished.witness.faults.clear()
+    (state / "kept").rename(newest)
 
 
 def test_a_half_written_file_that_stays_is_seen(finished: Finished) -> None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from rich.console import Console
 
@@ -58,6 +63,40 @@ def test_a_device_on_a_bad_link_still_finishes(tmp_path: Path) -> None:
     faults = "calm:bad_links=1,kbit_s=256,latency_ms=200,jitter_ms=50,loss=0.02"
     summary, _ = run(tmp_path, rounds=2, faults=faults)
     assert summary["updates"] == {"accepted": 6, "rejected": {}}
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Not where nobody has taken notice of its end yet, either."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_killed_with_slow_devices_it_leaves_no_stopped_process_behind(tmp_path: Path) -> None:
+    # Almost always stopped, so that they do not hear that they are to end.
+    words = "emulate --dataset digits --model mlp --devices 3 --rounds 1000 --samples 60"
+    words += " --faults calm:slow_devices=3,slowdown=50 --out"
+    run = subprocess.Popen(
+        [sys.executable, "-m", "pfedfrz", *words.split(), str(tmp_path / "run")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    with run:
+        emulation, members = psutil.Process(run.pid), list[psutil.Process]()
+        deadline = time.monotonic() + 60
+        while sum(member.status() == psutil.STATUS_STOPPED for member in members) < 3:
+            assert time.monotonic() < deadline, "the devices are not stopped"
+            members = emulation.children(recursive=True)
+        run.kill()
+    alive, deadline = members, time.monotonic() + 20
+    while alive and time.monotonic() < deadline:
+        time.sleep(0.05)
+        alive = [process for process in alive if is_alive(process)]
+    for process in alive:
+        process.kill()
+    assert alive == []
 
 
 def test_a_calm_run_says_that_it_was_calm(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def main() -> int:
     print(f"{outcome.rounds} rounds closed")
     for point in (*DEVICE_POINTS, *COORDINATOR_POINTS):
         print(f"  {outcome.deaths[point]:3d} x {point}")
+    print(f"{outcome.stale_rounds} trainings for an announcement that an old database brought back")
     for fault in faults:
         print(f"WRONG: {fault}")
     print("every promise was kept" if not faults else f"{len(faults)} promises were broken")

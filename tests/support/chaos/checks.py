@@ -14,7 +14,15 @@ import numpy as np
 from pfedfrz_coordinator.flat import flatten
 from pfedfrz_coordinator.journal import DeviceRow, Journal
 from pfedfrz_edge.outbox import PendingUpdate
-from pfedfrz_protocol import Bundle, Group, Parameters, Purpose, SharedCodec, tensors_digest
+from pfedfrz_protocol import (
+    Bundle,
+    Group,
+    Parameters,
+    Purpose,
+    SharedCodec,
+    open_tensors,
+    tensors_digest,
+)
 from pfedfrz_storage import load_tensors
 
 from .run import Outcome
@@ -28,11 +36,11 @@ _TOLERANCE = 1e-6
 def check_run(outcome: Outcome, witness: Witness) -> list[str]:
     """Everything that is wrong, a line each; empty when every promise was kept."""
     return [
-        *witness.faults,
         *_journal(outcome, witness),
         *_models(outcome, witness),
         *_personal(outcome, witness),
         *_leftovers(outcome),
+        *witness.faults,
     ]
 
 
@@ -100,7 +108,10 @@ def _is_mean(
     for device, row in counted.items():
         # A device that was killed may have trained more than once: the norm says what was counted.
         steps = [
-            flatten(codec.decode(update.payload, base)[1], layout).astype(np.float64) - start
+            flatten(codec.decode(open_tensors(update.payload).payload, base)[1], layout).astype(
+                np.float64
+            )
+            - start
             for update in updates.get(device, [])
             if update.base == tensors_digest(base)
         ]
@@ -134,7 +145,13 @@ def _kept_updates(folder: Path) -> dict[int, dict[str, list[PendingUpdate]]]:
 
 
 def _personal(outcome: Outcome, witness: Witness) -> Iterator[str]:
-    """What a device begins with is the last that it finished saving, or was just saving."""
+    """What a device begins with is the last that it finished saving, or was just saving.
+
+    A broker that was killed may bring back the announcement of an earlier round. A device that
+    takes it for the present trains in vain until the coordinator speaks; it does so with its newest
+    weights, so that nothing is lost, and such rounds are counted.
+    """
+    outcome.stale_rounds = 0
     for device in outcome.fleet.devices:
         saving = saved = (0, 0)
         for line in (witness.folder / f"{device.name}.personal").read_text().splitlines():
@@ -142,7 +159,7 @@ def _personal(outcome: Outcome, witness: Witness) -> Iterator[str]:
             place = (int(number), int(phase))
             if what == "saving":
                 if place[0] < saved[0]:
-                    yield f"{device.name}: round {place[0]} was trained after {saved[0]}"
+                    outcome.stale_rounds += 1
                 saving = place
             elif what == "saved":
                 saved = place

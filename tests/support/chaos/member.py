@@ -59,10 +59,10 @@ def _watch_device(witness: Path, device: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run the member."""
+    pfedfrz_protocol.CHUNK_BYTES = pfedfrz_protocol.chunks.CHUNK_BYTES = CHUNK_BYTES
     from pfedfrz_emulator import member_process
 
     witness, point, nth, *rest = arguments
-    pfedfrz_protocol.chunks.CHUNK_BYTES = CHUNK_BYTES
     _, role, configuration = rest
     if role == "device":
         _watch_device(Path(witness), Path(configuration).stem)

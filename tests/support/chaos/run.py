@@ -42,6 +42,8 @@ class Outcome:
     deaths: Counter[str] = field(default_factory=Counter)
     """By the instant that was chosen."""
     rounds: int = 0
+    stale_rounds: int = 0
+    """How often a device trained for a round that was over: see checks.py."""
     seconds: float = 0.0
 
 

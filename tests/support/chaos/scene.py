@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -93,6 +94,10 @@ class Running:
         limit = _SMALL_BYTES if full else hard
         resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (limit, hard))
 
+    def pause(self, paused: bool = True) -> None:
+        """Let it stand still, or run again."""
+        self._process.send_signal(signal.SIGSTOP if paused else signal.SIGCONT)
+
     def ends(self) -> int:
         """Its code, when it has ended by itself."""
         code = self._process.wait(PATIENCE_S)
@@ -173,6 +178,12 @@ class Scene:
             return {row.device: row for row in journal.members(number)}
         finally:
             journal.close()
+
+    def waits_for(self, device: str) -> bool:
+        """Whether everybody but this device has delivered in the open round."""
+        members = self.members_of(self.last_closed() + 1)
+        others = {row.status for name, row in members.items() if name != device}
+        return others == {"accepted"} and members[device].status != "accepted"
 
     def last_closed(self) -> int:
         """The last closed round; 0 before the first."""

@@ -16,6 +16,7 @@ import numpy as np
 import tomli_w
 from numpy.typing import NDArray
 
+from pfedfrz_coordinator.policy import RoundPolicy
 from pfedfrz_protocol import write_bundle
 from pfedfrz_storage import write_atomically
 
@@ -89,7 +90,7 @@ def write_fleet_files(
             "state_dir": "coordinator",
             "broker": own_urls.get("coordinator", broker_url),
             "aggregation": experiment.aggregation,
-            "rounds": msgspec.to_builtins(experiment.round_policy()),
+            "rounds": _chosen(experiment.round_policy()),
         },
     )
     if experiment.attackers:
@@ -121,6 +122,13 @@ def write_fleet_files(
             },
         )
     return files
+
+
+def _chosen(policy: RoundPolicy) -> dict[str, object]:
+    """What is not the default anyway: a person reads this file."""
+    default = msgspec.to_builtins(RoundPolicy())
+    chosen: dict[str, object] = msgspec.to_builtins(policy)
+    return {key: value for key, value in chosen.items() if value != default[key]}
 
 
 def _test_file(quarter_turns: int) -> str:

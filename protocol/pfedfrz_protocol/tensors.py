@@ -226,6 +226,8 @@ class SharedCodec:
             pieces = [tensors[spec.name].ravel() for spec in self.layout]
         elif sha256_hex(decoded) != header.sha256:
             raise ProtocolError(RejectReason.WRONG_DIGEST, "the body is not what its header says")
+        if not pieces:  # everything is personal
+            return header, np.empty(0, np.float32)
         flat = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         return header, cast("NDArray[np.floating]", flat)
 

@@ -290,3 +290,11 @@ def test_a_scalar_parameter_stays_a_scalar(encoding: Encoding) -> None:
     _, received = codec.decode(codec.encode(sent, LABEL, encoding, base), base)
     assert received["temperature"].shape == ()
     assert received["temperature"] == np.float32(1.5)
+
+
+@pytest.mark.parametrize("encoding", list(Encoding))
+def test_a_model_that_shares_nothing_has_updates_of_nothing(encoding: Encoding) -> None:
+    nothing = SharedCodec(())
+    payload = nothing.encode({}, LABEL, encoding, {})
+    assert nothing.decode(payload, {})[1] == {}
+    assert len(nothing.decode_flat(payload)[1]) == 0

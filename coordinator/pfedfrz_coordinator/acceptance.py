@@ -53,7 +53,9 @@ class Judged:
     round: int
     payload_bytes: int
     outcome: Passed | ProtocolError | BaseException
-    """A ProtocolError is the device's fault; any other error is ours."""
+    """A ProtocolError is a fault of what came; any other error is ours."""
+    is_signed: bool = False
+    """Whether the device signed what was judged: what did not get so far may be anybody's."""
 
 
 class AcceptancePool:
@@ -85,9 +87,11 @@ class AcceptancePool:
     def _judge(self, upload: object, reassembly: Reassembly, key: str, expected: Expected) -> None:
         size = reassembly.transfer.payload_bytes
         outcome: Passed | BaseException
+        is_signed = False
         try:
             sealed = reassembly.assemble()
             payload = open_tensors(sealed).require_signer(key)
+            is_signed = True
             update = validate_update(payload, self._codec, expected, self._policy)
             written = self._store.write_aside(expected.into, expected.device, update.numbers)
             outcome = Passed(
@@ -101,4 +105,4 @@ class AcceptancePool:
             )
         except BaseException as error:  # the loop is who raises it
             outcome = error
-        self._post(Judged(upload, expected.device, expected.round, size, outcome))
+        self._post(Judged(upload, expected.device, expected.round, size, outcome, is_signed))

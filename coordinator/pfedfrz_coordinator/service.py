@@ -109,6 +109,15 @@ def coordinator_will(settings: CoordinatorSettings, bundle: Bundle, identity: Ow
     return Will(topic, sign_message(status, topic, identity.key))
 
 
+@dataclass(frozen=True)
+class _Refused:
+    """An update that was refused and whose device does not know it yet."""
+
+    payload_bytes: int
+    is_signed: bool
+    """What chunks alone are refused for may be a stranger's doing, and is not held against it."""
+
+
 @dataclass
 class _Upload:
     """A granted upload under way."""
@@ -188,7 +197,7 @@ class CoordinatorService:
         """Valid updates that are not lasting yet."""
         self._passed_since_s = 0.0
         self._uploads: dict[str, _Upload] = {}
-        self._refused_bytes: dict[str, int] = {}
+        self._refused: dict[str, _Refused] = {}
         """Payload sizes of refused updates whose verdict is not sent yet."""
         self._events: deque[Event] = deque()
         self.ignored: Counter[RejectReason] = Counter()
@@ -438,7 +447,7 @@ class CoordinatorService:
                 self._state.updates.discard(outcome.written)
         elif isinstance(outcome, ProtocolError):
             if wanted:
-                self._refuse(device, number, outcome, judged.payload_bytes)
+                self._refuse(device, number, outcome, judged.payload_bytes, judged.is_signed)
         elif wanted:
             raise outcome
 
@@ -473,9 +482,16 @@ class CoordinatorService:
             self._events.append(UpdatesStored(stored))
         self._state.journal.flush()
 
-    def _refuse(self, device: str, number: int, error: ProtocolError, size: int) -> None:
+    def _refuse(
+        self,
+        device: str,
+        number: int,
+        error: ProtocolError,
+        size: int,
+        is_signed: bool = False,
+    ) -> None:
         self._uploads.pop(device, None)
-        self._refused_bytes[device] = size
+        self._refused[device] = _Refused(size, is_signed)
         self._events.append(UpdateRefused(device, number, error.reason, error.detail))
 
     def _count_failure(self, device: str, detail: str, *, rejected: bool) -> None:
@@ -491,13 +507,17 @@ class CoordinatorService:
         whoever makes them up shall not fill the disk.
         """
         reason, detail = verdict.reason, verdict.detail
-        size = self._refused_bytes.pop(device, None)
-        if size is None and reason is not RejectReason.WRONG_BASE:
+        refused = self._refused.pop(device, None)
+        if reason is RejectReason.WRONG_BASE:
+            refused = refused or _Refused(0, is_signed=True)  # so it said in its offer
+        if refused is None:
             self._send(device, verdict)
             return
-        self._state.journal.reject(verdict.round, device, reason, detail, size or 0)
+        size = refused.payload_bytes
+        self._state.journal.reject(verdict.round, device, reason, detail, size)
         self._send(device, verdict)
-        self._count_failure(device, f"{reason.value}: {detail}", rejected=True)
+        if refused.is_signed:
+            self._count_failure(device, f"{reason.value}: {detail}", rejected=True)
 
     # What the engine decides
 

@@ -26,6 +26,11 @@ def test_a_burst_and_then_the_rate_for_each_sender_by_itself() -> None:
     assert [quotas.take("a", 10) for _ in range(6)] == [True] * 5 + [False]
 
 
+def test_all_strangers_share_one_larger_quota() -> None:
+    quotas = Quotas(QuotaPolicy(burst_messages=2, strangers_share=3), Clock())
+    assert [quotas.take("", 10) for _ in range(8)] == [True] * 6 + [False] * 2
+
+
 def test_everything_is_counted_and_told_once() -> None:
     quotas = Quotas(QuotaPolicy(messages_per_s=1, burst_messages=1), Clock())
     for _ in range(3):

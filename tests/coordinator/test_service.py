@@ -19,7 +19,7 @@ from pfedfrz_coordinator.configuration import CoordinatorSettings
 from pfedfrz_coordinator.journal import Journal
 from pfedfrz_coordinator.policy import RoundPolicy
 from pfedfrz_coordinator.quotas import QuotaPolicy
-from pfedfrz_coordinator.registry import Registry
+from pfedfrz_coordinator.registry import Registry, Standing
 from pfedfrz_coordinator.service import CoordinatorService, coordinator_will
 from pfedfrz_coordinator.validation import ValidationPolicy
 from pfedfrz_protocol import (
@@ -730,6 +730,30 @@ def test_a_device_that_keeps_failing_is_quarantined_and_the_round_goes_on(lab: L
     assert "a is kept out: 5 failures in a row" in lab.notes()
     life.after(2.0)
     wait_for(lambda: life.service._engine.is_present("a"))
+
+
+def test_chunks_that_a_stranger_put_among_a_devices_own_are_not_held_against_it(
+    large_lab: Lab,
+) -> None:
+    lab = large_lab
+    _, a, b, round_ = begin(lab, rounds=20, quorum=0.4)
+    stranger = MemoryLink(lab.broker, "stranger")
+    stranger.start()
+    for _ in range(6):
+        payload = lab.payload(a, round_, 1.0)
+        a.offer(round_, payload)
+        a.expect(Grant)
+        chunks = split_chunks(payload)
+        stranger.publish(TOPICS.update_chunk("a", round_.round, 0), bytes(len(chunks[0])))
+        a.upload(round_.round, payload, 1, 2, 3)
+        assert a.expect(Rejected).reason is RejectReason.WRONG_DIGEST
+        good = seal_tensors(lab.codec.encode(b.fetch(round_), b.label(round_)), key_of("b"))
+        assert b.deliver(round_, good) == Accepted(round_.round, round_.epoch)
+        round_ = b.expect(RoundAnnouncement)
+    row = Registry(lab.disk).find("a")
+    assert row is not None
+    assert (row.standing, row.failures) == (Standing.ENROLLED, 0)
+    stranger.close()
 
 
 def test_a_revoked_device_is_heard_no_more_and_a_replayed_upload_changes_nothing(

@@ -34,6 +34,9 @@ def main() -> int:
     print(f"{outcome.rounds} rounds closed")
     for point in (*DEVICE_POINTS, *COORDINATOR_POINTS):
         print(f"  {outcome.deaths[point]:3d} x {point}")
+    never = [p for p in (*DEVICE_POINTS, *COORDINATOR_POINTS) if not outcome.deaths[p]]
+    if never:
+        print(f"this run says nothing of: {', '.join(never)}")
     print(f"{outcome.stale_rounds} trainings for an announcement that an old database brought back")
     for fault in faults:
         print(f"WRONG: {fault}")

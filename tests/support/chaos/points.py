@@ -110,7 +110,7 @@ def _receiving(death: Death) -> None:
     """Die when a chunk has come that does not complete its transfer."""
     from pfedfrz_protocol.chunks import Reassembly
 
-    _after(Reassembly, "add", death, lambda whole, *_: bool(whole.missing))
+    _after(Reassembly, "take", death, lambda whole, *_: bool(whole.missing))
 
 
 def _personal_saved(death: Death) -> None:
@@ -161,7 +161,7 @@ def _journal(method: str, death: Death, *, after: bool) -> None:
 def _aggregating(death: Death) -> None:
     from pfedfrz_coordinator.update_store import StoredUpdates
 
-    _after(StoredUpdates, "block", death, _always)
+    _after(StoredUpdates, "_read", death, _always)
 
 
 COORDINATOR_POINTS: dict[str, Callable[[Death], None]] = {
@@ -169,7 +169,7 @@ COORDINATOR_POINTS: dict[str, Callable[[Death], None]] = {
     "round published": _round_published,
     "model half published": lambda death: _sending("/model/", death),
     "mid-receive": _receiving,
-    "update half written": lambda death: _half_written("*.float32.partial-*", death),
+    "update half written": lambda death: _half_written("device-*.partial-*", death),
     "update file without a row": lambda death: _journal("accept_all", death, after=False),
     "row without a verdict": lambda death: _journal("accept_all", death, after=True),
     "mid-aggregation": _aggregating,

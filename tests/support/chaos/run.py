@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,6 +10,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
+import tomli_w
 
 from pfedfrz_emulator.brokers import start_broker
 from pfedfrz_emulator.experiment import Experiment
@@ -82,8 +84,7 @@ class ChaosRun:
         with start_broker("mosquitto", self._directory / "broker") as broker:
             self._broker = broker
             self._files = write_fleet_files(self._fleet, self._directory, FEDERATION, broker.url)
-            text = self._files.coordinator.read_text()
-            self._files.coordinator.write_text(text + "grant_timeout_s = 5.0\n")
+            self._configure_rounds("grant_timeout_s", 5.0)
             self._witness = Witness(self._directory, FEDERATION, broker.address)
             self._outcome = Outcome(self._fleet, self._files)
             try:
@@ -193,6 +194,12 @@ class ChaosRun:
                 },
             )
 
+    def _configure_rounds(self, key: str, value: float) -> None:
+        path = self._files.coordinator
+        configuration = msgspec.toml.decode(path.read_bytes())
+        configuration["rounds"][key] = value
+        path.write_text(tomli_w.dumps(configuration))
+
     def _wait_for_a_round(self) -> None:
         closed, deadline = self._witness.last_closed, time.monotonic() + _PATIENCE_S
         while self._witness.last_closed == closed:
@@ -213,10 +220,7 @@ class ChaosRun:
             process.kill()
             process.wait()
             if name == COORDINATOR:
-                last = self._witness.last_closed + 2
-                text = self._files.coordinator.read_text()
-                text = re.sub(r"(?m)^rounds = \d+$", f"rounds = {last}", text)
-                self._files.coordinator.write_text(text)
+                self._configure_rounds("rounds", self._witness.last_closed + 2)
             self._bury(name, 0.0)
         names = list(self._processes)
         for name in names:

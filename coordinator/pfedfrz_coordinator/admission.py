@@ -12,6 +12,7 @@ is counted and ignored, else a stranger could have a device thrown out.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ _LONGEST_WINDOW_S = 10 * 365 * 86_400
 _MOST_REMEMBERED = 1000
 _BOOTS_REMEMBERED = 8
 _STRANGERS = ""
+_STRANGERS_WRITE_S = 0.05
 
 Kind = TypeVar("Kind")
 
@@ -106,6 +108,7 @@ class Admission:
         enrolment: EnrolmentPolicy,
         quarantine: QuarantinePolicy,
         quotas: QuotaPolicy,
+        max_devices: int = 20_000,
     ) -> None:
         """Take the accept list over, open the first window; ConfigurationError for a bad list."""
         self._registry = registry
@@ -113,6 +116,9 @@ class Admission:
         self._enrolment = enrolment
         self._quarantine = quarantine
         self.quotas = Quotas(quotas, clock)
+        self._clock = clock
+        self._max_devices = max_devices
+        self._wrote_stranger_s = -math.inf
         self._known: dict[str, RegistryRow] = {}
         self._said: dict[str, _Said] = {}
         self._boots: dict[str, deque[str]] = {}
@@ -241,12 +247,19 @@ class Admission:
 
     def _enrol_or_wait(self, device: str, key: str) -> None:
         if self._registry.permit_join_s():
+            if device not in self._known and len(self._known) >= self._max_devices:
+                raise ProtocolError(
+                    RejectReason.NOT_ENROLLED, f"{len(self._known)} devices are known, the most"
+                )
             self._registry.enrol(device, key)
             log.info("%s is enrolled with the key %s...", device, key[:12])
             self._refresh(device)
             return
-        row = self._known.get(device)
-        if row is None or row.key != key:
+        row, now_s = self._known.get(device), self._clock()
+        is_news = row is None or row.key != key
+        # A write to the disk for each of a stranger's messages would be a flood of its own.
+        if is_news and now_s >= self._wrote_stranger_s + _STRANGERS_WRITE_S:
+            self._wrote_stranger_s = now_s
             self._registry.let_wait(device, key)
             self._refresh(device)
         raise ProtocolError(

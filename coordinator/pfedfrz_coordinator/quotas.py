@@ -23,9 +23,9 @@ class QuotaPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """In the long run, for each device."""
     burst_messages: int = 3000
     """At once, after silence."""
-    strangers_share: float = 10.0
-    """Devices that are not enrolled share one quota, so many times as large: a whole fleet may
-    come at once while a permit-join window is open."""
+    strangers_burst: int = 30_000
+    """Devices that are not enrolled share one quota with this burst: a whole fleet may come at
+    once while a permit-join window is open."""
     resent_share: float = 3.0
     """Bytes of an upload that may come beyond its length, as a multiple of it: what is sent again
     after a lost connection."""
@@ -34,7 +34,7 @@ class QuotaPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name, fits in (
             ("messages_per_s", self.messages_per_s > 0),
             ("burst_messages", self.burst_messages >= 1),
-            ("strangers_share", self.strangers_share > 0),
+            ("strangers_burst", self.strangers_burst >= 1),
             ("resent_share", self.resent_share >= 0),
         ):
             if not fits:
@@ -68,12 +68,11 @@ class Quotas:
     def take(self, sender: str, payload_bytes: int) -> bool:
         """Count a message; False when it is over the sender's quota. "" are all strangers."""
         now_s = self._clock()
-        share = 1.0 if sender else self._policy.strangers_share
-        burst = share * self._policy.burst_messages
+        burst = self._policy.burst_messages if sender else self._policy.strangers_burst
         bucket = self._buckets.get(sender)
         if bucket is None:
             bucket = self._buckets[sender] = _Bucket(burst, now_s)
-        gained = (now_s - bucket.filled_s) * self._policy.messages_per_s * share
+        gained = (now_s - bucket.filled_s) * self._policy.messages_per_s
         bucket.tokens = min(burst, bucket.tokens + gained)
         bucket.filled_s = now_s
         traffic = self._traffic.setdefault(sender, Traffic())

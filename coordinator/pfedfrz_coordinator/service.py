@@ -162,6 +162,7 @@ class CoordinatorService:
             enrolment=settings.enrolment,
             quarantine=settings.quarantine,
             quotas=settings.quotas,
+            max_devices=settings.rounds.max_devices,
         )
         self._looked_for_changes_s = clock()
         recovered = self._state.recover()

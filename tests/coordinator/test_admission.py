@@ -35,13 +35,15 @@ class Gate:
     def __init__(self, directory: Path, **enrolment: Any) -> None:
         self.registry = Registry(directory)
         self.directory = directory
+        self.now_s = 0.0
         self.admission = Admission(
             self.registry,
             "lab",
-            lambda: 0.0,
+            lambda: self.now_s,
             enrolment=EnrolmentPolicy(**enrolment),
             quarantine=QuarantinePolicy(failures=3),
             quotas=QuotaPolicy(),
+            max_devices=5,
         )
 
     def status(
@@ -127,6 +129,27 @@ def test_outside_the_window_a_device_waits_until_a_person_accepts_it(tmp_path: P
     gate.admission.open_status(*again[0])
     assert gate.beat("a") == BEAT
     assert gate.admission.look_for_changes() == (frozenset(), [])
+
+
+def test_strangers_write_to_the_disk_now_and_then_only(tmp_path: Path) -> None:
+    gate = Gate(tmp_path, permit_join_s=0)
+    for number in range(50):
+        assert gate.refused("a", key_of(f"key {number}")) is RejectReason.NOT_ENROLLED
+    row = gate.registry.find("a")
+    assert row is not None
+    assert row.key == key_of("key 0").public
+    gate.now_s += 1
+    gate.refused("a", key_of("the last"))
+    row = gate.registry.find("a")
+    assert row is not None
+    assert row.key == key_of("the last").public
+
+
+def test_a_window_lets_in_no_more_than_a_federation_may_have(gate: Gate) -> None:
+    for name in "abcde":
+        gate.status(name)
+    assert gate.refused("f") is RejectReason.NOT_ENROLLED
+    gate.status("a")
 
 
 def test_the_window_of_a_federation_is_not_opened_again_by_a_restart(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_a_burst_and_then_the_rate_for_each_sender_by_itself() -> None:
 
 
 def test_all_strangers_share_one_larger_quota() -> None:
-    quotas = Quotas(QuotaPolicy(burst_messages=2, strangers_share=3), Clock())
+    quotas = Quotas(QuotaPolicy(burst_messages=2, strangers_burst=6), Clock())
     assert [quotas.take("", 10) for _ in range(8)] == [True] * 6 + [False] * 2
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from pfedfrz_protocol import CHUNK_BYTES, TransferReference
+from pfedfrz_protocol import CHUNK_BYTES, TransferReference, decode_json
 
 __all__ = ["DownloadStore", "StoredDownload"]
 
@@ -42,7 +42,7 @@ class DownloadStore:
         """What is there; None when that is nothing, unreadable, or more than `limit_bytes`."""
         try:
             reference = (self._folder / _REFERENCE).read_bytes()
-            transfer = msgspec.json.decode(reference, type=TransferReference)
+            transfer = decode_json(reference, TransferReference)
             files = sorted(self._folder.glob("*.chunk"))
             if transfer.payload_bytes > limit_bytes or len(files) * CHUNK_BYTES > 2 * limit_bytes:
                 return None

@@ -72,6 +72,8 @@ def change_json(data: bytes, limit: int, seed: int) -> bytes | None:
     holder = [value]
     for _ in range(chance.randint(1, 3)):
         places = list(_places(holder))
+        if not places:
+            return None
         _change(chance, *chance.choice(places), places)
     try:
         changed = json_bytes(holder[0]) if holder else b"[]"

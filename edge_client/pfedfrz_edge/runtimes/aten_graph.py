@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedfrz_protocol import ConfigurationError
+from pfedfrz_protocol import ConfigurationError, decode_json
 
 from .aten_operators import ATEN_OPERATORS
 
@@ -144,8 +144,8 @@ def encode_aten_graph(graph: AtenGraph) -> bytes:
 def decode_aten_graph(content: bytes, title: str) -> AtenGraph:
     """The graph in `content`, checked; ConfigurationError says what is wrong with it."""
     try:
-        graph = msgspec.json.decode(content, type=AtenGraph)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        graph = decode_json(content, AtenGraph)
+    except msgspec.DecodeError as error:
         raise ConfigurationError(
             f"the graph {title} for runtime torch cannot be read: {error}; export the bundle again"
         ) from error

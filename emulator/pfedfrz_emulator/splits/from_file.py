@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedfrz_protocol import ConfigurationError
+from pfedfrz_protocol import ConfigurationError, decode_json
 
 from .pathological import deal_by_labels
 from .split import MIN_SAMPLES, Split, check_request, split_random
@@ -90,10 +90,10 @@ class FileSplit:
         try:
             if path.stat().st_size > _MAX_BYTES:
                 raise self._fault(f"it is larger than {_MAX_BYTES} bytes")
-            return msgspec.json.decode(path.read_bytes(), type=_Content)
+            return decode_json(path.read_bytes(), _Content)
         except OSError as error:
             raise self._fault(f"cannot be read: {error.strerror or error}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except msgspec.DecodeError as error:
             raise self._fault(f"{error}") from error
 
     def _owned(self, samples: int, devices: int) -> tuple[NDArray[np.int64], ...]:

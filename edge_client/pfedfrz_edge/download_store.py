@@ -46,6 +46,8 @@ class DownloadStore:
             files = sorted(self._folder.glob("*.chunk"))
             if transfer.payload_bytes > limit_bytes or len(files) * CHUNK_BYTES > 2 * limit_bytes:
                 return None
+            if any(file.stat().st_size > CHUNK_BYTES for file in files):
+                return None
             chunks = {int(file.stem): file.read_bytes() for file in files}
         except (OSError, ValueError, msgspec.DecodeError):
             return None

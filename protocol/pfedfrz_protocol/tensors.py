@@ -225,7 +225,7 @@ class SharedCodec:
         if pieces is None:
             tensors = self._parse(header, decoded, dtype)
             pieces = [tensors[spec.name].ravel() for spec in self.layout]
-        elif sha256_hex(decoded) != header.sha256:
+        elif len(decoded) != header.decoded_bytes or sha256_hex(decoded) != header.sha256:
             raise ProtocolError(RejectReason.WRONG_DIGEST, "the body is not what its header says")
         if not pieces:  # everything is personal
             return header, np.empty(0, np.float32)

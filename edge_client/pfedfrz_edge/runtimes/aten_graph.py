@@ -47,6 +47,7 @@ __all__ = [
 ATEN_FORMAT = 1
 MAX_STEPS = 100_000
 MAX_RESULTS = 4096
+MAX_RANK = 16
 
 DtypeName = Literal["float32", "float64", "int64", "int32", "bool"]
 
@@ -167,6 +168,10 @@ def _faults(graph: AtenGraph) -> Iterator[str]:
     if len(graph.steps) > MAX_STEPS:
         yield f"{len(graph.steps)} steps (at most {MAX_STEPS})"
     for constant in graph.constants:
+        if len(constant.shape) > MAX_RANK:
+            # Before the product: that of thousands of huge extents would take minutes.
+            yield f"a constant of rank {len(constant.shape)} (at most {MAX_RANK})"
+            continue
         size = math.prod(constant.shape) * np.dtype(constant.dtype).itemsize
         if min(constant.shape, default=0) < 0 or size != len(constant.data):
             yield f"a constant of {len(constant.data)} bytes for shape {constant.shape}"

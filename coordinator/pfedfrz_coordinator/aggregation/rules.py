@@ -74,6 +74,8 @@ def find_rule(text: str) -> AggregationRule:
         raise ConfigurationError(
             f"an aggregation rule of {len(text)} characters; want NAME or NAME:KEY=VALUE,KEY=VALUE"
         )
+    if not text.isprintable():
+        raise ConfigurationError(f"aggregation {text!r}: it has characters that cannot be printed")
     names, _, rest = text.partition(":")
     *before, last = names.split("+")
     if last in PRE_AGGREGATIONS:

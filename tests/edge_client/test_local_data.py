@@ -239,3 +239,13 @@ def test_labels_of_another_loss_are_refused(
         load_labelled(save(tmp_path, x=X, y=labels), SPEC, loss)
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_archive_that_unpacks_to_more_than_the_machine_has_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.npz"
+    np.savez_compressed(path, x=np.zeros((500_000, 2, 3), np.float32), y=np.zeros(500_000, int))
+    monkeypatch.setattr("pfedfrz_edge.local_data.memory_of_machine", lambda: 4 << 20)
+    with pytest.raises(ConfigurationError, match="it unpacks to 15 MiB, this machine has 4 MiB"):
+        load_labelled(path, SPEC)

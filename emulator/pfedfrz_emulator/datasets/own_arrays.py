@@ -86,10 +86,14 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
                 raise ConfigurationError(
                     f"{path}: it holds {found}; want {', '.join(_SPLIT)}, or {' and '.join(_WHOLE)}"
                 )
-            return {name: loaded[name] for name in wanted}
+            arrays = {name: loaded[name] for name in wanted}
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{name!r} is no array")
+        return arrays
     except ConfigurationError:
         raise
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of damaged archives errors come that have no common base
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ConfigurationError(f"{path}: not a readable .npz file: {reason}") from error
 

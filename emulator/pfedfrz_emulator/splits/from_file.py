@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -93,7 +92,7 @@ class FileSplit:
             return decode_json(path.read_bytes(), _Content)
         except OSError as error:
             raise self._fault(f"cannot be read: {error.strerror or error}") from error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError) as error:  # ValueError: a path that cannot be one
             raise self._fault(f"{error}") from error
 
     def _owned(self, samples: int, devices: int) -> tuple[NDArray[np.int64], ...]:
@@ -106,9 +105,13 @@ class FileSplit:
                     found = ", ".join(loaded.files) or "nothing"
                     raise self._fault(f"it holds {found}; want one array, owner")
                 owner = loaded["owner"]
+            if not isinstance(owner, np.ndarray):
+                raise ValueError("owner is no array")
+        except ConfigurationError:
+            raise
         except OSError as error:
             raise self._fault(f"cannot be read: {error.strerror or error}") from error
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except Exception as error:  # of damaged archives errors come that have no common base
             raise self._fault(f"not a readable .npz file: {error}") from error
         if owner.shape != (samples,) or not np.issubdtype(owner.dtype, np.integer):
             raise self._fault(

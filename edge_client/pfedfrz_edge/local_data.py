@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pfedfrz_protocol import ConfigurationError, InputSpec, LossKind, LossSpec
 
+from .array_archive import require_bounded
 from .runtimes import Labels
 from .runtimes.machine_memory import memory_of_machine
 
@@ -76,7 +75,7 @@ def load_labelled(path: Path, spec: InputSpec, loss: LossSpec = CROSS_ENTROPY) -
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:
     # Opened here: numpy leaves a file that it opened itself open when the archive is damaged.
     with path.open("rb") as file:
-        _check_size(file)
+        require_bounded(file, memory_of_machine())
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("a single array; save x and y with numpy.savez")
@@ -86,18 +85,6 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
         if not isinstance(array, np.ndarray):
             raise ValueError(f"{name!r} is no array")
     return arrays
-
-
-def _check_size(file: BinaryIO) -> None:
-    """Raise ValueError for an archive that unpacks to more than this machine has memory for."""
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > (there := memory_of_machine()):
-            raise ValueError(
-                f"it unpacks to {unpacked >> 20} MiB, this machine has {there >> 20} MiB"
-            )
-    file.seek(0)
 
 
 def _checked(

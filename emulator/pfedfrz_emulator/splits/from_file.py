@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pfedfrz_edge.array_archive import require_bounded
 from pfedfrz_protocol import ConfigurationError, decode_json
 
 from .pathological import deal_by_labels
@@ -97,10 +97,12 @@ class FileSplit:
 
     def _owned(self, samples: int, devices: int) -> tuple[NDArray[np.int64], ...]:
         try:
-            with zipfile.ZipFile(self.path) as archive:
-                if sum(member.file_size for member in archive.infolist()) > _MAX_BYTES:
-                    raise self._fault(f"it unpacks to more than {_MAX_BYTES} bytes")
-            with np.load(self.path, allow_pickle=False) as loaded:
+            # Opened here: numpy leaves a file that it opened itself open when it is damaged.
+            with Path(self.path).open("rb") as file:
+                require_bounded(file, _MAX_BYTES)
+                loaded = np.load(file, allow_pickle=False)
+                if not isinstance(loaded, np.lib.npyio.NpzFile):
+                    raise ValueError("a single array; save owner with numpy.savez")
                 if loaded.files != ["owner"]:
                     found = ", ".join(loaded.files) or "nothing"
                     raise self._fault(f"it holds {found}; want one array, owner")

@@ -55,9 +55,7 @@ def run_target(target: str, limits: list[str]) -> Outcome:
         f"-timeout={TIMEOUT_S}", f"-max_len={MAX_BYTES}", "-print_final_stats=1",
         f"-artifact_prefix={finds}/{target}-",
     ]  # fmt: skip
-    path = os.pathsep.join(
-        [*sys.path[:2], *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
+    path = os.pathsep.join([*sys.path[:2], *filter(None, [os.environ.get("PYTHONPATH")])])
     began = time.monotonic()
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False
@@ -88,7 +86,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="targets at a time (default: 1)")
     parser.add_argument("--seed", type=int, help="of libFuzzer; a new one each time by default")
     chosen = parser.parse_args()
-    limits = [f"-runs={chosen.runs}"] if chosen.runs else [f"-max_total_time={chosen.seconds or 60}"]
+    limits = (
+        [f"-runs={chosen.runs}"] if chosen.runs else [f"-max_total_time={chosen.seconds or 60}"]
+    )
     if chosen.seed is not None:
         limits.append(f"-seed={chosen.seed}")
     told = threading.Lock()
@@ -104,7 +104,9 @@ def main() -> int:
     with ThreadPoolExecutor(chosen.jobs) as pool:
         outcomes = list(pool.map(run, chosen.target or target_names()))
     total = sum(outcome.executions for outcome in outcomes)
-    print(f"| {'all':17} | {total:12,} | {sum(o.seconds for o in outcomes):7.0f} |         |       |")
+    print(
+        f"| {'all':17} | {total:12,} | {sum(o.seconds for o in outcomes):7.0f} |         |       |"
+    )
     finds = [outcome for outcome in outcomes if outcome.find]
     for outcome in finds:
         print(f"{outcome.target}: look at {RUNS / 'logs' / outcome.target}.log, and replay with")

@@ -6,6 +6,7 @@ behind the schema is reached by values that fit in form and not in sense.
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Iterator
@@ -86,7 +87,8 @@ def _change(chance: random.Random, container: Any, key: Any, places: list[tuple[
     kind = chance.randrange(9)
     value = container[key]
     if kind <= 2:
-        container[key] = chance.choice(_ODD)
+        # A copy, or later changes would be changes of the table.
+        container[key] = copy.deepcopy(chance.choice(_ODD))
     elif kind == 3 and isinstance(value, int | float) and not isinstance(value, bool):
         container[key] = value + chance.choice((-1, 1, 2, 1000))
     elif kind == 4:

@@ -64,9 +64,24 @@ EXAMPLES: dict[Any, list[msgspec.Struct]] = {
     ],
     RoundMetrics: [
         RoundMetrics(
-            3, Purpose.TRAIN, 2, 3, 2, {RejectReason.LATE: 1}, 0, 0.5, 0.6, 1.0, 5, 6, 1.5,
-            {"a": 1.0}, 0.1, 0.2, {RejectReason.MALFORMED: 2},
-        )  # fmt: skip
+            3,
+            Purpose.TRAIN,
+            2,
+            3,
+            2,
+            {RejectReason.LATE: 1},
+            0,
+            0.5,
+            0.6,
+            1.0,
+            5,
+            6,
+            1.5,
+            {"a": 1.0},
+            0.1,
+            0.2,
+            {RejectReason.MALFORMED: 2},
+        )
     ],
     TransferReference: [_TRANSFER],
     LocalReport: [_REPORT],

@@ -35,7 +35,9 @@ def _archive(recipe: Recipe, form: int) -> bytes:
     member = recipe.rest()
     other = io.BytesIO()
     np.save(other, LABELS[:4])
-    names = (("x", "y"), ("y", "x"), ("owner",), ("x_train", "y_train", "x_test", "y_test"))[form >> 1 & 3]
+    names = (("x", "y"), ("y", "x"), ("owner",), ("x_train", "y_train", "x_test", "y_test"))[
+        form >> 1 & 3
+    ]
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for place, name in enumerate(names):
@@ -142,5 +144,3 @@ def seeds() -> dict[str, bytes]:
     found["member-version"] = b"\x01\x93NUMPY\x03\x00\xff\xff\xff\xff{}"
     found["member-infinite"] = b"\x01" + _npy(np.full((4, 2), 1e300))
     return found
-
-

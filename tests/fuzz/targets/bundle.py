@@ -9,7 +9,6 @@ import zipfile
 import msgspec
 import tiny_bundle
 from recipe import Recipe
-from targets import tensors
 
 from pfedfrz_protocol import (
     BundleError,
@@ -19,6 +18,7 @@ from pfedfrz_protocol import (
     sha256_hex,
     write_bundle,
 )
+from targets import tensors
 
 BUNDLE = tiny_bundle.make_bundle()
 GOOD = write_bundle(BUNDLE.manifest, BUNDLE.files)
@@ -120,9 +120,7 @@ def seeds() -> dict[str, bytes]:
 
 def _zip64_claims() -> bytes:
     """An archive whose zip64 end record claims a directory at the end of the world."""
-    record = struct.pack(
-        "<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, 2**63 - 1, 2**63 - 1
-    )
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, 2**63 - 1, 2**63 - 1)
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1)
     tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 2**32 - 1, 2**32 - 1, 0)
     return record + locator + tail

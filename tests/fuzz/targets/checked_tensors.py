@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 import safetensors.numpy
 from recipe import Recipe, scratch
-from targets import tensors
 
 from pfedfrz_edge.personal_store import PersonalStore, StoredPersonal
 from pfedfrz_emulator.attacks.collusion import _read as read_of_fellow
@@ -22,6 +21,7 @@ from pfedfrz_protocol import (
     tensors_digest,
 )
 from pfedfrz_storage import DamagedFile, load_tensors, save_tensors
+from targets import tensors
 
 BUNDLE = "0" * 64
 RAW, DIGESTED, SEALED, STORE = range(4)

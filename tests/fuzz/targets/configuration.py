@@ -91,7 +91,9 @@ def seeds() -> dict[str, bytes]:
         for name, text in nasty_toml().items():
             if place == 0 or name.startswith(("deep-a", "huge", "path")):
                 found[f"{name}-{place}"] = bytes([place]) + text
-        found[f"nan-{place}"] = bytes([place]) + good.replace(b"1.5", b"nan").replace(b"0.5", b"nan")
+        found[f"nan-{place}"] = bytes([place]) + good.replace(b"1.5", b"nan").replace(
+            b"0.5", b"nan"
+        )
     found["nul-in-list-path"] = b"\x01" + _COORDINATOR.replace(b"list.toml", b"a\\u0000")
     found["long-path"] = b"\x00" + _DEVICE.replace(b"b.pfz", b"a/" * 1500)
     return found

@@ -19,7 +19,6 @@ from identities import COORDINATOR, identity_of, key_of
 from json_mutation import change_json, json_bytes
 from message_examples import nasty_json
 from recipe import scratch
-from targets.signed_messages import sign_body
 
 from pfedfrz_coordinator.configuration import CoordinatorSettings
 from pfedfrz_coordinator.policy import RoundPolicy
@@ -38,6 +37,7 @@ from pfedfrz_protocol import (
     split_chunks,
 )
 from pfedfrz_transport import MemoryBroker, MemoryLink
+from targets.signed_messages import sign_body
 
 TOPICS = Topics("lab")
 BUNDLE = tiny_bundle.make_bundle()
@@ -93,6 +93,11 @@ class _Room:
         self.link.close(timeout_s=0)
 
 
+def name_in(step: dict[str, Any], field: str, other: str = "a") -> str:
+    """A name in a step, without what no text on the wire can hold."""
+    return str(step.get(field, other)).encode("utf-8", "replace").decode()
+
+
 def _payload(room: _Room, step: dict[str, Any]) -> bytes:
     """A sealed update of this round, as good or bad as the step says."""
     service = room.service
@@ -102,14 +107,14 @@ def _payload(room: _Room, step: dict[str, Any]) -> bytes:
         tensors = {name: array * factor for name, array in SHARED.items()}
     samples, number = step.get("samples", 5), step.get("round", service._engine.round)
     label = UpdateLabel(
-        str(step.get("label", step.get("device", "a"))),
+        name_in(step, "label", name_in(step, "device")),
         "boot",
         number if isinstance(number, int) else 0,
         samples if isinstance(samples, int) else 0,
         service._model.digest,
     )
     payload = CODEC.encode(tensors, label, Encoding.FLOAT32)
-    return seal_tensors(payload, key_of(str(step.get("by", step.get("device", "a")))))
+    return seal_tensors(payload, key_of(name_in(step, "by", name_in(step, "device"))))
 
 
 def _filled(room: _Room, value: Any, step: dict[str, Any]) -> Any:
@@ -123,7 +128,7 @@ def _filled(room: _Room, value: Any, step: dict[str, Any]) -> Any:
         "$epoch": lambda: engine.epoch,
         "$round": lambda: engine.round,
         "$base": lambda: room.service._model.digest,
-        "$key": lambda: key_of(str(step.get("device", "a"))).public,
+        "$key": lambda: key_of(name_in(step, "device")).public,
         "$transfer": lambda: _transfer(room, step),
     }
     return known[value]() if isinstance(value, str) and value in known else value
@@ -137,7 +142,7 @@ def _transfer(room: _Room, step: dict[str, Any]) -> Any:
 
 
 def _do(room: _Room, step: dict[str, Any]) -> None:
-    service, device = room.service, str(step.get("device", "a"))
+    service, device = room.service, name_in(step, "device")
     if "wait_s" in step:
         seconds = step["wait_s"]
         if isinstance(seconds, int | float) and 0 <= seconds < 1e9:
@@ -156,9 +161,9 @@ def _do(room: _Room, step: dict[str, Any]) -> None:
     elif "topic" in step:
         service._on_message(str(step["topic"]), json_bytes(step.get("body")))
     else:
-        topic = TOPICS.device(device, str(step.get("leaf", "event")))
+        topic = TOPICS.device(device, name_in(step, "leaf", "event"))
         body = json_bytes(_filled(room, step.get("body", {}), step))
-        service._on_message(topic, sign_body(body, topic, str(step.get("by", device))))
+        service._on_message(topic, sign_body(body, topic, name_in(step, "by", device)))
 
 
 def target(data: bytes) -> None:
@@ -212,7 +217,10 @@ def ready(device: str, **changes: Any) -> dict[str, Any]:
 def seeds() -> dict[str, bytes]:
     here = [status("a"), status("b")]
     offers = [ready("a"), ready("b")]
-    uploads: list[dict[str, Any]] = [{"device": "a", "upload": "whole"}, {"device": "b", "upload": "whole"}]
+    uploads: list[dict[str, Any]] = [
+        {"device": "a", "upload": "whole"},
+        {"device": "b", "upload": "whole"},
+    ]
     evaluated = {
         "device": "a",
         "body": {

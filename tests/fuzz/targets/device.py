@@ -18,7 +18,6 @@ from json_mutation import change_json, json_bytes
 from message_examples import nasty_json
 from numpy.typing import NDArray
 from recipe import scratch
-from targets.signed_messages import sign_body
 
 from pfedfrz_edge import agent as agent_module
 from pfedfrz_edge.agent import DeviceAgent
@@ -39,6 +38,8 @@ from pfedfrz_protocol import (
     tensors_digest,
 )
 from pfedfrz_transport import MemoryBroker, MemoryLink, Message
+from targets.coordinator import name_in
+from targets.signed_messages import sign_body
 
 TOPICS = Topics("lab")
 BUNDLE = tiny_bundle.make_bundle()
@@ -131,7 +132,7 @@ def _filled(value: Any, step: dict[str, Any]) -> Any:
         "$bundle": BUNDLE.manifest.digest,
         "$digest": digest,
         "$transfer": {"payload_bytes": transfer.payload_bytes, "sha256": transfer.sha256},
-        "$key": key_of(str(step.get("by", COORDINATOR))).public,
+        "$key": key_of(name_in(step, "by", COORDINATOR)).public,
     }
     return known.get(value, value)
 
@@ -163,7 +164,7 @@ def _do(room: _Room, step: dict[str, Any]) -> None:
     else:
         topic = _TOPIC.get(str(step.get("say")), _TOPIC["round"])()
         body = json_bytes(_filled(step.get("body", {}), step))
-        payload = sign_body(body, topic, str(step.get("by", COORDINATOR)))
+        payload = sign_body(body, topic, name_in(step, "by", COORDINATOR))
         room.hear(topic, payload, bool(step.get("retained")))
 
 

@@ -126,7 +126,9 @@ def seeds() -> dict[str, bytes]:
     ).encode()
     tensor = onnx.TensorProto(name="w", data_location=onnx.TensorProto.EXTERNAL, dims=[1])
     tensor.external_data.add(key="location", value="/etc/passwd")
-    model = onnx.ModelProto(graph=onnx.GraphProto(name="g", initializer=[tensor])).SerializeToString()
+    model = onnx.ModelProto(
+        graph=onnx.GraphProto(name="g", initializer=[tensor])
+    ).SerializeToString()
     found = {
         "aten": (ATEN, graph),
         "aten-huge-shape": (ATEN, graph.replace(b"[2,2]", b"[4611686018427387904,2]")),

@@ -26,11 +26,15 @@ def mutate(data: bytes, limit: int, seed: int) -> bytes | None:
 
 
 def seeds() -> dict[str, bytes]:
-    found = {name: body for name, body in nasty_json().items()}
+    found = dict(nasty_json())
     found["good"] = MANIFEST
     ditto = tiny_bundle.make_bundle(method="pfedfrz").manifest
-    found["smoothed"] = encode_manifest(ditto).replace(b'"label_smoothing": 0.0', b'"label_smoothing": 2.0')
-    found["doubled-version"] = MANIFEST.replace(b'"format_version": 1', b'"format_version": 1, "format_version": 1')
+    found["smoothed"] = encode_manifest(ditto).replace(
+        b'"label_smoothing": 0.0', b'"label_smoothing": 2.0'
+    )
+    found["doubled-version"] = MANIFEST.replace(
+        b'"format_version": 1', b'"format_version": 1, "format_version": 1'
+    )
     found["huge-shape"] = MANIFEST.replace(b"[4, 6]", b"[" + b"9" * 19 + b"]")
     found["huge-rank"] = MANIFEST.replace(b"4,\n", b"4611686018427387904,\n" * 500, 1)
     found["negative-shape"] = MANIFEST.replace(b"6\n", b"-6\n", 1)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from identities import key_of
 from recipe import Recipe
-from targets import tensors
 
 from pfedfrz_coordinator.validation import Expected, ValidationPolicy, validate_update
 from pfedfrz_protocol import ProtocolError, open_tensors, seal_tensors
+from targets import tensors
 
 KEY = key_of("me")
 EXPECTED = Expected("me", 3, "0" * 64, tensors.VECTOR)

@@ -37,7 +37,11 @@ def seeds() -> dict[str, bytes]:
         b'"least_received":0.1,"least_local":0.1,"update_bytes":5}],"devices_received":[0.5],"devices_local":[0.5],'
         b'"rejected":0,"samples":5,"wall_s":1.0}'
     )
-    found = {"cell": b"\x00" + cell + b"\n", "cut": b"\x00" + cell, "work": b'\x01{"machine":"m","steps":{}}'}
+    found = {
+        "cell": b"\x00" + cell + b"\n",
+        "cut": b"\x00" + cell,
+        "work": b'\x01{"machine":"m","steps":{}}',
+    }
     for name, body in nasty_json().items():
         found[name] = b"\x00" + body + b"\n"
         if name.startswith(("bad", "deep-a")):

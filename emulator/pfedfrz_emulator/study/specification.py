@@ -141,7 +141,7 @@ def parse_study(given: Mapping[str, Any], where: str, notes: tuple[str, ...] = (
         faults.add(f"measure_every = {every!r}: want 1 or more")
         every = 5
     form = given.get("form", "auto")
-    if form not in {kind.value for kind in StudyForm}:
+    if form not in [kind.value for kind in StudyForm]:  # no set: a list may stand there
         known = ", ".join(kind.value for kind in StudyForm)
         faults.add(f"form = {form!r}: want one of {known}")
         form = "auto"

@@ -254,7 +254,9 @@ def _are_in(
     wrong = [
         name
         for name, values in chosen.items()
-        if not isinstance(values, list) or any(value not in grid.get(name, []) for value in values)
+        if name not in grid
+        or not isinstance(values, list)
+        or any(value not in grid.get(name, []) for value in values)
     ]
     for name in wrong:
         faults.add(f"{where}: {name} = {chosen[name]!r}: want a list of values of the grid")

@@ -31,7 +31,7 @@ def target(data: bytes) -> None:
     except ProtocolError as error:
         assert str(error).isprintable()
         return
-    assert np.isfinite(update.vector).all()
+    assert np.isfinite(update.numbers).all()
     assert 1 <= update.samples <= POLICY.max_samples
     assert update.norm <= 100.0
 

@@ -29,7 +29,7 @@ BASE = BUNDLE.initial_weights(Group.SHARED)
 VECTOR = np.concatenate([BASE[spec.name].ravel() for spec in CODEC.layout])
 LABELS = (ModelLabel(3), UpdateLabel("me", "boot", 3, 60, "0" * 64))
 _PREFIX = struct.Struct("<4sBI")
-RAW, FLOAT32, DELTA, FRAME, HEADER = range(5)
+RAW, FLOAT32, DELTA, FRAME, HEADER, EIGHTHS = range(6)
 
 
 def framed(header: bytes, body: bytes) -> bytes:
@@ -38,7 +38,7 @@ def framed(header: bytes, body: bytes) -> bytes:
 
 def payload_of(recipe: Recipe) -> bytes:
     """The payload that a recipe asks for: raw, or with header and digest that fit the rest."""
-    form, choice = recipe.number() % 5, recipe.number()
+    form, choice = recipe.number() % 6, recipe.number()
     label = LABELS[choice & 1]
     rest = recipe.rest()
     if form == RAW:
@@ -50,6 +50,8 @@ def payload_of(recipe: Recipe) -> bytes:
         decoded = rest[: len(rest) // 2 * 2]
         body = zstandard.ZstdCompressor().compress(_shuffle(decoded))
         encoding = Encoding.DELTA_FLOAT16
+    elif form == EIGHTHS:
+        body, encoding = zstandard.ZstdCompressor().compress(decoded), Encoding.DELTA_INT8
     elif form == FRAME:  # the frame itself is made up; what it claims is taken over
         encoding = Encoding.DELTA_FLOAT16
         try:
@@ -130,6 +132,12 @@ def seeds() -> dict[str, bytes]:
     found = {f"float32-{name}": bytes([FLOAT32, 1]) + body for name, body in bodies().items()}
     for name in ("good", "halves", "truncated", "huge-shape", "bfloat16", "no-header"):
         found[f"delta-{name}"] = bytes([DELTA, 5]) + bodies()[name]
+    numbers = sum(spec.elements for spec in CODEC.layout)
+    eighths = {"delta": np.zeros(numbers, np.int8), "scale": np.ones(1, np.float32)}
+    not_finite = {**eighths, "scale": np.full(1, np.nan, np.float32)}
+    found["eighths-good"] = bytes([EIGHTHS, 5]) + safetensors.numpy.save(eighths)
+    found["eighths-nan"] = bytes([EIGHTHS, 5]) + safetensors.numpy.save(not_finite)
+    found["eighths-huge-shape"] = bytes([EIGHTHS, 5]) + bodies()["huge-shape"]
     found["delta-without-base"] = bytes([DELTA, 1]) + bodies()["halves"]
     found["lying-length"] = bytes([FLOAT32, 1 | 2 | 16]) + bodies()["good"]
     bomb = zstandard.ZstdCompressor(level=19).compress(bytes(64 << 20))

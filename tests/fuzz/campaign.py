@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -57,9 +58,11 @@ def run_target(target: str, limits: list[str]) -> Outcome:
     ]  # fmt: skip
     path = os.pathsep.join([*sys.path[:2], *filter(None, [os.environ.get("PYTHONPATH")])])
     began = time.monotonic()
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False
-    )
+    memory = Path("/dev/shm")
+    # libFuzzer ends a process without its last words: what is left of its files is taken away here.
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as scratch:
+        settings = {**os.environ, "PYTHONPATH": path, "PFEDFRZ_FUZZ_SCRATCH": scratch}
+        done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, check=False)
     output = done.stdout + done.stderr
     (RUNS / "logs" / f"{target}.log").write_bytes(output)
     executed, peak = _EXECUTED.findall(output), _PEAK.findall(output)

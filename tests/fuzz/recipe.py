@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import tempfile
 from functools import cache
@@ -38,6 +39,8 @@ class Recipe:
 @cache
 def scratch() -> Path:
     """A folder of this process for readers that want a file; in memory where that can be."""
+    if given := os.environ.get("PFEDFRZ_FUZZ_SCRATCH"):
+        return Path(given)
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp("-fuzz", dir=memory if memory.is_dir() else None))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

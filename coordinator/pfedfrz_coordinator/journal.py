@@ -17,7 +17,14 @@ from pathlib import Path
 
 import msgspec
 
-from pfedfrz_protocol import LocalReport, OperationError, Purpose, RejectReason, RoundMetrics
+from pfedfrz_protocol import (
+    LocalReport,
+    OperationError,
+    Purpose,
+    RejectReason,
+    RoundMetrics,
+    decode_json,
+)
 
 __all__ = ["DeviceRow", "Journal", "RoundRow"]
 
@@ -71,7 +78,7 @@ _ROUND_QUERY = "SELECT number, purpose, model_version, opened_at, closed_at, met
 def _round_row(row: tuple[int, str, int, float, float | None, str | None]) -> RoundRow:
     number, purpose, version, opened_at, closed_at, metrics = row
     try:
-        decoded = msgspec.json.decode(metrics, type=RoundMetrics) if metrics else None
+        decoded = decode_json(metrics, RoundMetrics) if metrics else None
     except msgspec.MsgspecError:
         # A report can do without one round's numbers; a restart cannot do without the round.
         decoded = None
@@ -121,6 +128,16 @@ class Journal:
         except sqlite3.Error as error:
             raise OperationError(f"journal {self._path}: {error}") from error
 
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Rows that cannot be what was written are an OperationError, like a file that is none."""
+        try:
+            yield
+        except (sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError) as error:
+            raise OperationError(
+                f"journal {self._path} is damaged: {error}; restore it from a backup"
+            ) from error
+
     def _write(self, statement: str, *values: object) -> None:
         """Run and commit, with whatever waits."""
         self._run(statement, *values)
@@ -142,8 +159,9 @@ class Journal:
 
     def fact(self, name: str) -> str | None:
         """A single remembered value."""
-        row = self._run("SELECT value FROM facts WHERE name = ?", name).fetchone()
-        return row[0] if row else None
+        with self._reading():
+            row = self._run("SELECT value FROM facts WHERE name = ?", name).fetchone()
+            return row[0] if row else None
 
     def set_fact(self, name: str, value: str) -> None:
         """Remember a single value."""
@@ -155,7 +173,8 @@ class Journal:
 
     def notes(self) -> list[str]:
         """All notes, oldest first."""
-        return [row[0] for row in self._run("SELECT text FROM notes ORDER BY rowid")]
+        with self._reading():
+            return [row[0] for row in self._run("SELECT text FROM notes ORDER BY rowid")]
 
     # Rounds
 
@@ -237,23 +256,27 @@ class Journal:
 
     def rounds(self) -> list[RoundRow]:
         """All rounds in order."""
-        return [_round_row(row) for row in self._run(f"{_ROUND_QUERY} ORDER BY number")]
+        with self._reading():
+            return [_round_row(row) for row in self._run(f"{_ROUND_QUERY} ORDER BY number")]
 
     def round(self, number: int) -> RoundRow | None:
         """One round."""
-        row = self._run(f"{_ROUND_QUERY} WHERE number = ?", number).fetchone()
-        return _round_row(row) if row else None
+        with self._reading():
+            row = self._run(f"{_ROUND_QUERY} WHERE number = ?", number).fetchone()
+            return _round_row(row) if row else None
 
     def open_rounds(self) -> list[RoundRow]:
         """The rounds that were opened and not closed: at most one."""
-        return [_round_row(row) for row in self._run(f"{_ROUND_QUERY} WHERE closed_at IS NULL")]
+        with self._reading():
+            return [_round_row(row) for row in self._run(f"{_ROUND_QUERY} WHERE closed_at IS NULL")]
 
     def last_closed(self, purpose: Purpose | None = None) -> int:
         """The number of the last closed round, of one purpose or of any; 0 before the first."""
         query = "SELECT coalesce(max(number), 0) FROM rounds WHERE closed_at IS NOT NULL"
-        if purpose is None:
-            return int(self._run(query).fetchone()[0])
-        return int(self._run(f"{query} AND purpose = ?", purpose.value).fetchone()[0])
+        with self._reading():
+            if purpose is None:
+                return int(self._run(query).fetchone()[0])
+            return int(self._run(f"{query} AND purpose = ?", purpose.value).fetchone()[0])
 
     def forget_accepted(self, number: int, device: str) -> None:
         """An accepted update turned out to be gone: the device is asked again."""
@@ -267,37 +290,40 @@ class Journal:
             "SELECT round, device, status, report, samples, norm, payload_bytes, stale "
             "FROM members WHERE round = ? ORDER BY device"
         )
-        return [
-            DeviceRow(
-                round_number,
-                device,
-                status,
-                msgspec.json.decode(report, type=LocalReport) if report else None,
-                samples,
-                norm,
-                payload_bytes,
-                stale,
-            )
-            for (
-                round_number,
-                device,
-                status,
-                report,
-                samples,
-                norm,
-                payload_bytes,
-                stale,
-            ) in self._run(query, number)
-        ]
+        with self._reading():
+            return [
+                DeviceRow(
+                    round_number,
+                    device,
+                    status,
+                    decode_json(report, LocalReport) if report else None,
+                    samples,
+                    norm,
+                    payload_bytes,
+                    stale,
+                )
+                for (
+                    round_number,
+                    device,
+                    status,
+                    report,
+                    samples,
+                    norm,
+                    payload_bytes,
+                    stale,
+                ) in self._run(query, number)
+            ]
 
     def rejects(self, number: int | None = None) -> dict[RejectReason, int]:
         """How many updates were refused, by reason; of one round or of all."""
         where = "" if number is None else "WHERE round = ?"
         values = () if number is None else (number,)
         query = f"SELECT reason, count(*) FROM rejects {where} GROUP BY reason ORDER BY reason"
-        return {RejectReason(reason): count for reason, count in self._run(query, *values)}
+        with self._reading():
+            return {RejectReason(reason): count for reason, count in self._run(query, *values)}
 
     def rejected_bytes(self, number: int) -> int:
         """Payload bytes of one round's refused updates."""
         query = "SELECT coalesce(sum(payload_bytes), 0) FROM rejects WHERE round = ?"
-        return int(self._run(query, number).fetchone()[0])
+        with self._reading():
+            return int(self._run(query, number).fetchone()[0])

@@ -107,22 +107,27 @@ class Registry:
         return has_changed
 
     def _data_version(self) -> int:
-        return int(self._run("PRAGMA data_version").fetchone()[0])
+        with self._reading():
+            return int(self._run("PRAGMA data_version").fetchone()[0])
 
     # Who is there
 
     def find(self, name: str) -> RegistryRow | None:
         """One device."""
-        row = self._run(f"SELECT {_COLUMNS} FROM devices WHERE name = ?", name).fetchone()
-        return None if row is None else _to_row(row)
+        with self._reading():
+            row = self._run(f"SELECT {_COLUMNS} FROM devices WHERE name = ?", name).fetchone()
+            return None if row is None else _to_row(row)
 
     def rows(self) -> list[RegistryRow]:
         """All devices, by name."""
-        return [_to_row(row) for row in self._run(f"SELECT {_COLUMNS} FROM devices ORDER BY name")]
+        query = f"SELECT {_COLUMNS} FROM devices ORDER BY name"
+        with self._reading():
+            return [_to_row(row) for row in self._run(query)]
 
     def is_revoked(self, key: str) -> bool:
         """Whether this key was revoked, under whatever name."""
-        return self._run("SELECT 1 FROM revoked WHERE key = ?", key).fetchone() is not None
+        with self._reading():
+            return self._run("SELECT 1 FROM revoked WHERE key = ?", key).fetchone() is not None
 
     # Letting in and keeping out
 
@@ -133,7 +138,8 @@ class Registry:
 
     def permit_join_s(self) -> float | None:
         """For how long new devices are let in from now on; None when that was never said."""
-        row = self._run("SELECT value FROM facts WHERE name = 'permit-join-until'").fetchone()
+        with self._reading():
+            row = self._run("SELECT value FROM facts WHERE name = 'permit-join-until'").fetchone()
         return None if row is None else max(0.0, float(row[0]) - time.time())
 
     def enrol(self, name: str, key: str) -> None:
@@ -218,7 +224,8 @@ class Registry:
             "UPDATE devices SET rejected = rejected + ?, failures = failures + 1 WHERE name = ?",
             int(rejected), name,
         )  # fmt: skip
-        row = self._run("SELECT failures FROM devices WHERE name = ?", name).fetchone()
+        with self._reading():
+            row = self._run("SELECT failures FROM devices WHERE name = ?", name).fetchone()
         return 0 if row is None else int(row[0])
 
     def add_traffic(self, traffic: Mapping[str, tuple[int, int, int]]) -> None:
@@ -255,6 +262,16 @@ class Registry:
             "UPDATE devices SET standing = ?, reason = ?, since = ? WHERE name = ?",
             standing.value, reason, time.time(), name,
         )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Rows that cannot be what was written are an OperationError, like a file that is none."""
+        try:
+            yield
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            raise OperationError(
+                f"registry {self._path} is damaged: {error}; restore it from a backup"
+            ) from error
 
     def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
         try:

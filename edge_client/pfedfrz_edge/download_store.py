@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from pfedfrz_protocol import CHUNK_BYTES, TransferReference
+from pfedfrz_protocol import CHUNK_BYTES, TransferReference, decode_json
 
 __all__ = ["DownloadStore", "StoredDownload"]
 
@@ -42,9 +42,11 @@ class DownloadStore:
         """What is there; None when that is nothing, unreadable, or more than `limit_bytes`."""
         try:
             reference = (self._folder / _REFERENCE).read_bytes()
-            transfer = msgspec.json.decode(reference, type=TransferReference)
+            transfer = decode_json(reference, TransferReference)
             files = sorted(self._folder.glob("*.chunk"))
             if transfer.payload_bytes > limit_bytes or len(files) * CHUNK_BYTES > 2 * limit_bytes:
+                return None
+            if any(file.stat().st_size > CHUNK_BYTES for file in files):
                 return None
             chunks = {int(file.stem): file.read_bytes() for file in files}
         except (OSError, ValueError, msgspec.DecodeError):

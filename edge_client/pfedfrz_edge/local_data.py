@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from pfedfrz_protocol import ConfigurationError, InputSpec, LossKind, LossSpec
 
+from .array_archive import require_bounded
 from .runtimes import Labels
+from .runtimes.machine_memory import memory_of_machine
 
 __all__ = ["LabelledData", "LocalData", "load_labelled"]
 
@@ -73,6 +75,7 @@ def load_labelled(path: Path, spec: InputSpec, loss: LossSpec = CROSS_ENTROPY) -
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:
     # Opened here: numpy leaves a file that it opened itself open when the archive is damaged.
     with path.open("rb") as file:
+        require_bounded(file, memory_of_machine())
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("a single array; save x and y with numpy.savez")

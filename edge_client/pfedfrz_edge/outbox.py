@@ -92,5 +92,5 @@ def _read(path: Path, kind: type[Record]) -> Record | None:
         if sha256_hex(body).encode() != digest:
             return None
         return msgspec.msgpack.decode(body, type=kind)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

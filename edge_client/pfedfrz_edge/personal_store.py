@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ __all__ = ["PersonalStore", "StoredPersonal"]
 log = logging.getLogger(__name__)
 _KEEP = 2
 _SEAL = "seal"
+_NAME = re.compile(r"personal-[0-9]{9}\.safetensors")
+"""Not what a person has put beside them, such as a copy."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class PersonalStore:
 
     def _files(self) -> list[Path]:
         """The saved files, newest first."""
-        return sorted(self._directory.glob("personal-*.safetensors"), reverse=True)
+        named = self._directory.glob("personal-*.safetensors")
+        return sorted((path for path in named if _NAME.fullmatch(path.name)), reverse=True)
 
     def save(self, stored: StoredPersonal) -> None:
         """Write durably; OperationError when the disk refuses, the old file then still holds."""
@@ -84,24 +88,17 @@ class PersonalStore:
         files = self._files()
         for path in files:
             try:
-                weights, notes = _load_sealed(path)
+                stored, bundle = _load_sealed(path)
             except DamagedFile as error:
                 aside = _set_aside(path)
                 log.error("%s; kept as %s, using the version before it", error, aside.name)
                 continue
-            if notes.get("bundle") != self._bundle:
+            if bundle != self._bundle:
                 raise ConfigurationError(
                     f"{self._directory} holds personal weights of another bundle; "
                     "choose another state_dir or bring back that bundle"
                 )
-            return StoredPersonal(
-                weights,
-                int(notes["round"]),
-                int(notes["phase"]),
-                notes.get("base", ""),
-                _number(notes.get("received")),
-                _number(notes.get("received_loss")),
-            )
+            return stored
         if any(self._directory.glob("personal-*.damaged")):
             raise OperationError(
                 f"no personal weights in {self._directory} can be read; "
@@ -135,8 +132,20 @@ def _seal(notes: Mapping[str, str]) -> str:
     return sha256_hex(msgspec.json.encode(notes, order="sorted"))
 
 
-def _load_sealed(path: Path) -> tuple[Parameters, dict[str, str]]:
+def _load_sealed(path: Path) -> tuple[StoredPersonal, str]:
+    """What is stored, and the digest of the bundle that it is of; DamagedFile."""
     weights, notes = load_tensors(path)
-    if notes.pop(_SEAL, None) != _seal(notes):
-        raise DamagedFile(f"{path} is damaged: its notes are not the ones that were written")
-    return weights, notes
+    try:
+        if notes.pop(_SEAL, None) != _seal(notes):
+            raise ValueError("they are not the ones that were written")
+        stored = StoredPersonal(
+            weights,
+            int(notes["round"]),
+            int(notes["phase"]),
+            notes.get("base", ""),
+            _number(notes.get("received")),
+            _number(notes.get("received_loss")),
+        )
+    except (KeyError, ValueError) as error:
+        raise DamagedFile(f"{path} is damaged: of its notes, {error}") from error
+    return stored, notes.get("bundle", "")

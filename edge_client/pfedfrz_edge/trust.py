@@ -18,6 +18,7 @@ from pfedfrz_protocol import (
     OperationError,
     ProtocolError,
     RejectReason,
+    decode_json,
     decode_message,
     follow_successions,
     split_signature,
@@ -104,7 +105,7 @@ class CoordinatorTrust:
 
 def _read(path: Path) -> _Pinned | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Pinned)
+        return decode_json(path.read_bytes(), _Pinned)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -89,9 +90,8 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         self.round_policy()
         selected = self.buffer or self.participants or self.devices
         require_clients(rule, selected, f"this fleet selects {selected}")
-        # Building the network takes milliseconds; a pattern that fits nothing is said before data
-        # is fetched.
-        method_partition(method, build_model(self.model, 1, self.seed), self.personal)
+        # A pattern that fits nothing is said before data is fetched.
+        _require_partition(self.method, self.model, self.personal)
 
     def _check_numbers(self) -> None:
         bounds = {
@@ -151,6 +151,15 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def resolve_faults(self) -> FaultProfile:
         """What goes wrong on purpose."""
         return find_faults(self.faults)
+
+
+@lru_cache(maxsize=256)
+def _require_partition(method: str, model: str, personal: tuple[str, ...]) -> None:
+    """Raise ConfigurationError unless the partition can be made.
+
+    Building a network takes milliseconds, and a study has the same one in a thousand cells.
+    """
+    method_partition(find_method(method), build_model(model, 1, 0), personal)
 
 
 def load_experiment(config: Path | None, options: Mapping[str, object]) -> Experiment:

@@ -79,6 +79,7 @@ from .schedule import Phase, Schedule, TrainableSet, copied_name, copy_name
 from .signed import SignedMessage, open_message, sign_message, split_signature
 from .signed_tensors import SealedTensors, open_tensors, seal_tensors
 from .state_machine import IllegalTransition, next_state
+from .strict_json import decode_json
 from .tensors import (
     Encoding,
     EncodingOverflow,
@@ -163,6 +164,7 @@ __all__ = [
     "copied_name",
     "copy_name",
     "decode_configuration",
+    "decode_json",
     "decode_manifest",
     "decode_message",
     "describe_transfer",

@@ -100,7 +100,7 @@ class Reassembly:
         copy of every chunk is: what is published now comes behind what a broker still held. A copy
         like the one before says nothing new.
         """
-        if number >= self._count:
+        if not 0 <= number < self._count:
             raise ProtocolError(RejectReason.MALFORMED, f"chunk {number} of {self._count}")
         last = number == self._count - 1
         due = self.transfer.payload_bytes - number * CHUNK_BYTES if last else CHUNK_BYTES

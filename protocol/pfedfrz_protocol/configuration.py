@@ -27,7 +27,8 @@ def decode_configuration(data: bytes, source: str, kind: type[Settings]) -> Sett
     except msgspec.ValidationError as error:
         known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
         raise ConfigurationError(f"{source}: {error}; known keys here: {known}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        # The parser lets out what Python says of numbers with thousands of digits and of nesting.
         raise ConfigurationError(f"{source}: not TOML: {error}") from error
 
 

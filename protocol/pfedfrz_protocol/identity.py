@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -62,7 +62,7 @@ class SigningKey:
         """The key in a PKCS #8 PEM file; ConfigurationError for anything else."""
         try:
             private = load_pem_private_key(pem, password=None)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise ConfigurationError("not an unencrypted private key in PEM form") from error
         if not isinstance(private, Ed25519PrivateKey):
             raise ConfigurationError("a private key of another kind; an Ed25519 key is wanted")

@@ -11,10 +11,11 @@ import hashlib
 
 import msgspec
 
-from .errors import BundleError
+from .errors import BundleError, ConfigurationError
 from .loss import LossSpec
 from .partition import Group, Partition, TensorSpec
 from .schedule import Schedule, TrainableSet
+from .strict_json import decode_json
 
 __all__ = [
     "FORMAT_VERSION",
@@ -149,8 +150,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
 def decode_manifest(data: bytes) -> Manifest:
     """The manifest in `data`, checked for inner consistency; BundleError says what is wrong."""
     try:
-        version = msgspec.json.decode(data, type=_VersionOnly).format_version
-    except (msgspec.DecodeError, RecursionError) as error:
+        version = decode_json(data, _VersionOnly).format_version
+    except msgspec.DecodeError as error:
         raise BundleError(f"manifest.json cannot be read: {error}") from error
     if version != FORMAT_VERSION:
         raise BundleError(
@@ -158,8 +159,9 @@ def decode_manifest(data: bytes) -> Manifest:
             "export the model again with this version"
         )
     try:
-        manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, RecursionError) as error:
+        manifest = decode_json(data, Manifest)
+    except (msgspec.DecodeError, ConfigurationError) as error:
+        # A ConfigurationError is what a schedule or a loss says of itself.
         raise BundleError(f"manifest.json cannot be read: {error}") from error
     _check(manifest)
     return manifest

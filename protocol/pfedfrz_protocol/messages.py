@@ -16,6 +16,7 @@ from .errors import ProtocolError, RejectReason
 from .identity import MAX_SUCCESSIONS, PublicKey, Succession
 from .one_line import one_line
 from .schedule import TrainableSet
+from .strict_json import decode_json
 
 __all__ = [
     "Accepted",
@@ -321,6 +322,6 @@ def decode_message(payload: bytes, kind: type[Message]) -> Message:
     if len(payload) > MAX_MESSAGE_BYTES:
         raise ProtocolError(RejectReason.TOO_LARGE, f"message of {len(payload)} bytes")
     try:
-        return msgspec.json.decode(payload, type=kind)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        return decode_json(payload, kind)
+    except msgspec.DecodeError as error:
         raise ProtocolError(RejectReason.MALFORMED, str(error)[:300]) from error

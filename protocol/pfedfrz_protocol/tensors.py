@@ -36,6 +36,7 @@ from .int8_blocks import dequantize, quantize, scales_for
 from .manifest import Manifest, sha256_hex
 from .messages import Count, Digest, Name, Number
 from .partition import Group, TensorSpec
+from .strict_json import decode_json
 
 __all__ = [
     "Encoding",
@@ -224,7 +225,7 @@ class SharedCodec:
         if pieces is None:
             tensors = self._parse(header, decoded, dtype)
             pieces = [tensors[spec.name].ravel() for spec in self.layout]
-        elif sha256_hex(decoded) != header.sha256:
+        elif len(decoded) != header.decoded_bytes or sha256_hex(decoded) != header.sha256:
             raise ProtocolError(RejectReason.WRONG_DIGEST, "the body is not what its header says")
         if not pieces:  # everything is personal
             return header, np.empty(0, np.float32)
@@ -236,8 +237,8 @@ class SharedCodec:
             raise ProtocolError(RejectReason.TOO_LARGE, f"payload of {len(payload)} bytes")
         head = head_bytes(payload)
         try:
-            header = msgspec.json.decode(head[_PREFIX.size :], type=TensorHeader)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            header = decode_json(head[_PREFIX.size :], TensorHeader)
+        except msgspec.DecodeError as error:
             raise ProtocolError(RejectReason.MALFORMED, f"header: {error}"[:300]) from error
         return header, memoryview(payload)[len(head) :]
 

@@ -23,6 +23,10 @@ from .atomic import write_atomically
 __all__ = ["DamagedFile", "load_tensors", "save_tensors"]
 
 _DIGEST = "pfedfrz.digest"
+_FAULTS = (
+    SafetensorError, struct.error, ValueError, KeyError, AttributeError, TypeError, RecursionError,
+)  # fmt: skip
+"""What json and safetensors raise of bytes that are not theirs."""
 
 
 class DamagedFile(OperationError):
@@ -56,8 +60,10 @@ def load_tensors(path: Path) -> tuple[Parameters, dict[str, str]]:
         (length,) = struct.unpack_from("<Q", data)
         notes = json.loads(data[8 : 8 + length]).get("__metadata__", {})
         tensors = safetensors.numpy.load(data)
-    except (SafetensorError, struct.error, ValueError, KeyError, AttributeError) as error:
+    except _FAULTS as error:
         raise DamagedFile(f"{path} is damaged: {error}") from error
+    if any(tensor.dtype != np.float32 for tensor in tensors.values()):
+        raise DamagedFile(f"{path} is damaged: it holds tensors that are not float32")
     if notes.pop(_DIGEST, None) != tensors_digest(tensors):
         raise DamagedFile(f"{path} is damaged: its weights are not the ones that were written")
     return tensors, notes

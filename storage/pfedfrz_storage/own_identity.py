@@ -18,6 +18,7 @@ from pfedfrz_protocol import (
     OperationError,
     SigningKey,
     Succession,
+    decode_json,
     make_succession,
 )
 
@@ -69,7 +70,7 @@ def _successions_path(path: Path) -> Path:
 def _read_successions(path: Path) -> tuple[Succession, ...]:
     file = _successions_path(path)
     try:
-        return msgspec.json.decode(file.read_bytes(), type=tuple[Succession, ...])
+        return decode_json(file.read_bytes(), tuple[Succession, ...])
     except FileNotFoundError:
         return ()
     except OSError as error:

@@ -220,3 +220,16 @@ def test_the_seed_of_a_round_decides_the_buckets() -> None:
     results = {apply("bucketing+median", updates, seed=seed).tobytes() for seed in seeds}
     assert len(results) > 1
     assert round_seed(1, 2) != round_seed(2, 1)
+
+
+@pytest.mark.parametrize("text", ["krum:attackers=\udcff", "me\nan", "krum:attackers=\x00"])
+def test_rule_of_characters_that_no_terminal_shows_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        find_rule(text)
+    assert str(caught.value).isprintable()
+
+
+def test_rule_without_end_is_refused_in_one_short_line() -> None:
+    with pytest.raises(ConfigurationError, match="of 90000 characters") as caught:
+        find_rule("krum+" * 18_000)
+    assert len(str(caught.value)) < 200

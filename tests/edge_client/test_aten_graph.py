@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -126,3 +127,13 @@ def test_a_damaged_file_is_a_graph_or_refused(place: int, bytes_there: bytes) ->
     except ConfigurationError:
         return
     assert isinstance(graph, AtenGraph)
+
+
+@pytest.mark.parametrize("extents", [[1] * 90 + [3], [2**62] * 100_000])
+def test_constant_of_absurd_rank_is_refused_at_once(extents: list[int]) -> None:
+    graph = json.loads(encode_aten_graph(GRAPH))
+    graph["constants"][0]["shape"] = extents
+    began = time.monotonic()
+    with pytest.raises(ConfigurationError, match="rank"):
+        decode_aten_graph(json.dumps(graph).encode(), "it")
+    assert time.monotonic() - began < 5

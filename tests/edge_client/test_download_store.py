@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pfedfrz_edge.download_store import DownloadStore, StoredDownload
-from pfedfrz_protocol import describe_transfer
+from pfedfrz_protocol import CHUNK_BYTES, describe_transfer
 
 A, B = describe_transfer(b"a" * 300_000), describe_transfer(b"b")
 LIMIT = 1 << 20
@@ -50,3 +50,8 @@ def test_a_disk_that_refuses_is_said_once(tmp_path: Path, caplog: pytest.LogCapt
         store.keep(A, 0, b"x")
         store.keep(A, 1, b"x")
     assert caplog.text.count("are not kept for the next start") == 1
+
+
+def test_a_chunk_longer_than_a_chunk_is_not_read(tmp_path: Path) -> None:
+    DownloadStore(tmp_path).keep(A, 0, bytes(CHUNK_BYTES + 1))
+    assert DownloadStore(tmp_path).load(LIMIT) is None

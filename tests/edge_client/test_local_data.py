@@ -1,3 +1,4 @@
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -239,3 +240,31 @@ def test_labels_of_another_loss_are_refused(
         load_labelled(save(tmp_path, x=X, y=labels), SPEC, loss)
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_archive_that_unpacks_to_more_than_the_machine_has_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.npz"
+    np.savez_compressed(path, x=np.zeros((500_000, 2, 3), np.float32), y=np.zeros(500_000, int))
+    monkeypatch.setattr("pfedfrz_edge.local_data.memory_of_machine", lambda: 4 << 20)
+    with pytest.raises(ConfigurationError, match="it unpacks to 15 MiB, more than 4 MiB"):
+        load_labelled(path, SPEC)
+
+
+@pytest.mark.parametrize("shape", ["(99999999999,)", "(4294967296, 4294967296)"])
+def test_an_array_that_claims_more_than_it_holds_is_refused_before_it_is_made(
+    tmp_path: Path, shape: str
+) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    member = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(48)
+    path = tmp_path / "mine.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", member)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigurationError, match=r"x\.npy claims an array of \d+ bytes"):
+            load_labelled(path, SPEC)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

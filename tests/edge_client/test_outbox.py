@@ -126,7 +126,10 @@ def test_an_update_cut_anywhere_is_none(tmp_path: Path) -> None:
         assert outbox.get() is None
 
 
-@pytest.mark.parametrize("body", [b"", b"\x80", msgspec.msgpack.encode({"round": "one"})])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\x80", msgspec.msgpack.encode({"round": "one"}), b"\x81\xa1\xff\x01", b"\x91" * 5000],
+)
 def test_a_whole_file_that_is_no_update_is_none(tmp_path: Path, body: bytes) -> None:
     outbox = Outbox(tmp_path)
     outbox.put(update(1))

@@ -10,13 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pfedfrz_edge.personal_store import PersonalStore, StoredPersonal
-from pfedfrz_protocol import ConfigurationError, OperationError
+from pfedfrz_protocol import ConfigurationError, OperationError, sha256_hex
+from pfedfrz_storage import save_tensors
 
 BUNDLE = "a" * 64
 
@@ -138,6 +140,34 @@ def test_when_nothing_verifies_it_is_an_error_now_and_at_every_next_start(tmp_pa
     for _ in range(3):
         with pytest.raises(OperationError, match="can be read; restore them"):
             PersonalStore(tmp_path, BUNDLE).load()
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [{}, {"round": "three"}, {"round": "9" * 5000}, {"round": "1", "received": "much"}],
+)
+def test_a_file_with_notes_that_make_no_sense_is_damaged_though_its_seal_fits(
+    tmp_path: Path, notes: dict[str, str]
+) -> None:
+    store = filled(tmp_path, 1)
+    said = {"bundle": BUNDLE, "phase": "0", **notes}
+    seal = sha256_hex(msgspec.json.encode(said, order="sorted"))
+    save_tensors(
+        tmp_path / "personal-000000002.safetensors", stored(2).weights, {**said, "seal": seal}
+    )
+    assert number_of(store.load()) == 1
+    assert (tmp_path / "personal-000000002.damaged").exists()
+
+
+def test_a_copy_that_a_person_has_put_beside_them_is_left_alone(tmp_path: Path) -> None:
+    store = filled(tmp_path, 1)
+    copy = tmp_path / "personal-copy.safetensors"
+    copy.write_bytes(b"mine")
+    assert number_of(store.load()) == 1
+    store.save(stored(2))
+    store.save(stored(3))
+    assert number_of(store.load()) == 3
+    assert copy.read_bytes() == b"mine"
 
 
 def test_weights_put_back_from_a_backup_end_the_error(tmp_path: Path) -> None:

@@ -58,7 +58,9 @@ def test_an_announcement_over_the_limit_is_refused_before_anything_is_held() -> 
     assert caught.value.reason is RejectReason.TOO_LARGE
 
 
-@pytest.mark.parametrize(("number", "chunk"), [(2, b"x"), (0, b"short"), (1, b"long one")])
+@pytest.mark.parametrize(
+    ("number", "chunk"), [(2, b"x"), (0, b"short"), (1, b"long one"), (-1, bytes(CHUNK_BYTES))]
+)
 def test_a_chunk_that_the_transfer_does_not_have_is_refused(number: int, chunk: bytes) -> None:
     reassembly = Reassembly(describe_transfer(bytes(CHUNK_BYTES + 5)), LIMIT)
     with pytest.raises(ProtocolError) as caught:

@@ -48,3 +48,11 @@ def test_a_value_that_the_settings_refuse_is_told_with_the_file() -> None:
     with pytest.raises(ConfigurationError) as caught:
         decode_configuration(b"count = 0", "f.toml", Picky)
     assert str(caught.value) == "f.toml: count = 0 (want 1 or more)"
+
+
+@pytest.mark.parametrize(
+    "text", [b"a = " + b"[" * 5000, b"seed = " + b"9" * 5000, b'a = "\xff"', b"a = 1979-13-40"]
+)
+def test_what_the_toml_parser_cannot_take_is_named_with_its_file(text: bytes) -> None:
+    with pytest.raises(ConfigurationError, match=r"^it\.toml: not TOML: "):
+        decode_configuration(text, "it.toml", Settings)

@@ -58,7 +58,14 @@ def test_a_private_key_is_the_same_after_its_file_and_never_shows_itself() -> No
     assert pem.decode().splitlines()[1] not in repr(A) + str(A.__dict__)
 
 
-@pytest.mark.parametrize("pem", [b"", b"nothing", A.to_pem()[:60], A.to_pem()[:-40]])
+UNKNOWN_ALGORITHM = (
+    b"-----BEGIN PRIVATE KEY-----\nMBQCAQAwCQYHKgMEBQYHCAQEAAAAAA==\n-----END PRIVATE KEY-----\n"
+)
+
+
+@pytest.mark.parametrize(
+    "pem", [b"", b"nothing", A.to_pem()[:60], A.to_pem()[:-40], UNKNOWN_ALGORITHM]
+)
 def test_what_is_no_private_key_is_said(pem: bytes) -> None:
     with pytest.raises(ConfigurationError, match="not an unencrypted private key"):
         SigningKey.from_pem(pem)

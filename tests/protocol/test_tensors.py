@@ -1,4 +1,5 @@
 import struct
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -298,3 +299,14 @@ def test_a_model_that_shares_nothing_has_updates_of_nothing(encoding: Encoding) 
     payload = nothing.encode({}, LABEL, encoding, {})
     assert nothing.decode(payload, {})[1] == {}
     assert len(nothing.decode_flat(payload)[1]) == 0
+
+
+def test_header_that_lies_about_the_length_is_refused_by_both_ways_of_decoding() -> None:
+    head, _, body = CODEC.encode(tensors(0), LABEL).partition(b'"decoded_bytes":')
+    length, comma, rest = body.partition(b",")
+    lie = head + b'"decoded_bytes":' + str(int(length) + 1).encode() + comma + rest
+    decode: Callable[..., object]
+    for decode in (CODEC.decode, CODEC.decode_flat):
+        with pytest.raises(ProtocolError) as caught:
+            decode(lie)
+        assert caught.value.reason is RejectReason.WRONG_DIGEST

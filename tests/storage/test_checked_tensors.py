@@ -3,8 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
-from pfedfrz_protocol import OperationError
+from pfedfrz_protocol import OperationError, tensors_digest
 from pfedfrz_storage import DamagedFile, load_tensors, save_tensors
 
 TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros((), np.float32)}
@@ -38,6 +39,22 @@ def test_what_is_not_such_a_file_is_damaged(tmp_path: Path, content: bytes) -> N
     path = tmp_path / "w.safetensors"
     path.write_bytes(content)
     with pytest.raises(DamagedFile):
+        load_tensors(path)
+
+
+def test_metadata_nested_without_end_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    header = b'{"__metadata__":' + b"[" * 5000 + b"]" * 5000 + b"}"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(DamagedFile):
+        load_tensors(path)
+
+
+def test_tensors_of_another_dtype_are_damage_though_their_digest_fits(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    halves = {"w": np.ones(3, np.float16)}
+    path.write_bytes(safetensors.numpy.save(halves, {"pfedfrz.digest": tensors_digest(halves)}))  # type: ignore[arg-type]
+    with pytest.raises(DamagedFile, match="not float32"):
         load_tensors(path)
 
 

@@ -84,3 +84,9 @@ def test_secrets_show_nowhere_but_in_the_url() -> None:
 def test_an_option_out_of_range_is_refused_by_name(settings: dict[str, int], named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
         MqttOptions(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("url", ["mqtt://[::]:3]@]]]", "mqtt://a]b", "mqtt://[::1]@a]"])
+def test_brackets_that_are_no_address_are_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="broker URL"):
+        BrokerAddress.parse(url)

@@ -47,6 +47,9 @@ class BrokerAddress:
             raise ConfigurationError(
                 f"broker URL {shown!r} names no {'port' if host else 'host'}; {_FORM}"
             )
+        if not host.isprintable() or set("[]") & set(host):
+            # urlsplit takes brackets anywhere; what is left of them is no name.
+            raise ConfigurationError(f"broker URL {shown!r} names no host that can be; {_FORM}")
         if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ConfigurationError(f"broker URL {shown!r} has something after the port; {_FORM}")
         username = unquote(parts.username) if parts.username else None

@@ -32,6 +32,8 @@ from .trimmed_mean import TrimmedMean
 
 __all__ = ["PRE_AGGREGATIONS", "RULES", "find_rule"]
 
+_LONGEST = 400
+
 Rule = (
     Mean
     | Median
@@ -68,6 +70,12 @@ PRE_AGGREGATIONS: dict[str, type[Stage]] = {
 
 def find_rule(text: str) -> AggregationRule:
     """The rule that is written like this; ConfigurationError says what does not fit."""
+    if len(text) > _LONGEST:
+        raise ConfigurationError(
+            f"an aggregation rule of {len(text)} characters; want NAME or NAME:KEY=VALUE,KEY=VALUE"
+        )
+    if not text.isprintable():
+        raise ConfigurationError(f"aggregation {text!r}: it has characters that cannot be printed")
     names, _, rest = text.partition(":")
     *before, last = names.split("+")
     if last in PRE_AGGREGATIONS:

@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedfrz_protocol import ConfigurationError
+from pfedfrz_protocol import ConfigurationError, decode_json
 
 from .aten_operators import ATEN_OPERATORS
 
@@ -47,6 +47,7 @@ __all__ = [
 ATEN_FORMAT = 1
 MAX_STEPS = 100_000
 MAX_RESULTS = 4096
+MAX_RANK = 16
 
 DtypeName = Literal["float32", "float64", "int64", "int32", "bool"]
 
@@ -144,8 +145,8 @@ def encode_aten_graph(graph: AtenGraph) -> bytes:
 def decode_aten_graph(content: bytes, title: str) -> AtenGraph:
     """The graph in `content`, checked; ConfigurationError says what is wrong with it."""
     try:
-        graph = msgspec.json.decode(content, type=AtenGraph)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        graph = decode_json(content, AtenGraph)
+    except msgspec.DecodeError as error:
         raise ConfigurationError(
             f"the graph {title} for runtime torch cannot be read: {error}; export the bundle again"
         ) from error
@@ -167,6 +168,10 @@ def _faults(graph: AtenGraph) -> Iterator[str]:
     if len(graph.steps) > MAX_STEPS:
         yield f"{len(graph.steps)} steps (at most {MAX_STEPS})"
     for constant in graph.constants:
+        if len(constant.shape) > MAX_RANK:
+            # Before the product: that of thousands of huge extents would take minutes.
+            yield f"a constant of rank {len(constant.shape)} (at most {MAX_RANK})"
+            continue
         size = math.prod(constant.shape) * np.dtype(constant.dtype).itemsize
         if min(constant.shape, default=0) < 0 or size != len(constant.data):
             yield f"a constant of {len(constant.data)} bytes for shape {constant.shape}"

@@ -19,7 +19,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedfrz_protocol import Bundle, ConfigurationError, Manifest, OperationError, TrainableSet
+from pfedfrz_protocol import (
+    Bundle,
+    ConfigurationError,
+    Manifest,
+    OperationError,
+    TrainableSet,
+    decode_json,
+)
 
 from .base import Labels, StepResult
 from .executorch_memory import planned_bytes
@@ -196,8 +203,8 @@ def _methods(program: Program) -> dict[str, GraphNames]:
         )
     try:
         (content,) = program.run("signature", [])
-        signature = msgspec.json.decode(content.tobytes(), type=_Signature)
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, OperationError) as error:
+        signature = decode_json(content.tobytes(), _Signature)
+    except (msgspec.DecodeError, ValueError, OperationError) as error:
         raise ConfigurationError(
             f"the ExecuTorch program was made by another version of pfedfrz ({error}); "
             "export the bundle again"

@@ -90,6 +90,6 @@ def _read(path: Path) -> Parameters | None:
         return dict(load(path.read_bytes()))
     except FileNotFoundError:
         return None
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning("%s: %s", path, error)
         return None

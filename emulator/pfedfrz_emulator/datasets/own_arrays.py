@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pfedfrz_edge.array_archive import require_bounded
 from pfedfrz_protocol import ConfigurationError
 
 from .dataset import Dataset, Pixels, pixel_statistics
@@ -72,26 +72,33 @@ def load_own_arrays(path: Path, input_shape: tuple[int, ...] | None) -> Dataset:
 
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            # The directory of the archive bounds what numpy will unpack.
-            unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > _MAX_BYTES:
-            raise ConfigurationError(f"{path}: it unpacks to {unpacked} bytes; {_MAX_BYTES} is all")
-        with np.load(path, allow_pickle=False) as loaded:
-            names = set(loaded.files)
-            wanted = _SPLIT if set(_SPLIT) <= names else _WHOLE
-            missing = [name for name in wanted if name not in names]
-            if missing:
-                found = ", ".join(sorted(names)) or "nothing"
-                raise ConfigurationError(
-                    f"{path}: it holds {found}; want {', '.join(_SPLIT)}, or {' and '.join(_WHOLE)}"
-                )
-            return {name: loaded[name] for name in wanted}
+        # Opened here: numpy leaves a file that it opened itself open when the archive is damaged.
+        with path.open("rb") as file:
+            require_bounded(file, _MAX_BYTES)
+            arrays = _wanted(path, np.load(file, allow_pickle=False))
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{name!r} is no array")
+        return arrays
     except ConfigurationError:
         raise
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of damaged archives errors come that have no common base
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ConfigurationError(f"{path}: not a readable .npz file: {reason}") from error
+
+
+def _wanted(path: Path, loaded: object) -> dict[str, NDArray[np.generic]]:
+    if not isinstance(loaded, np.lib.npyio.NpzFile):
+        raise ValueError("a single array; save x and y with numpy.savez")
+    names = set(loaded.files)
+    wanted = _SPLIT if set(_SPLIT) <= names else _WHOLE
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        found = ", ".join(sorted(names)) or "nothing"
+        raise ConfigurationError(
+            f"{path}: it holds {found}; want {', '.join(_SPLIT)}, or {' and '.join(_WHOLE)}"
+        )
+    return {name: loaded[name] for name in wanted}
 
 
 def _samples(path: Path, name: str, x: NDArray[np.generic]) -> Pixels:

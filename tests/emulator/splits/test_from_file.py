@@ -116,3 +116,13 @@ def test_a_file_that_is_no_archive_is_said(tmp_path: Path) -> None:
     file = written(tmp_path / "s.npz", "no zip")
     with pytest.raises(ConfigurationError, match=r"not a readable \.npz file"):
         split(file)
+
+
+def test_an_archive_that_is_encrypted_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "s.npz"
+    np.savez(path, owner=np.zeros(9, np.int64))
+    content = path.read_bytes()
+    flags = content.index(b"PK\x01\x02") + 8
+    path.write_bytes(content[:flags] + b"\x01" + content[flags + 1 :])
+    with pytest.raises(ConfigurationError, match=r"not a readable \.npz file: .*encrypted"):
+        split(path)

@@ -179,3 +179,14 @@ def test_files_are_read_and_their_faults_name_them(tmp_path: Path) -> None:
         read_study(path)
     with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
         read_study(tmp_path / "other.toml")
+
+
+def test_form_that_is_no_text_is_a_fault_like_any_other() -> None:
+    with pytest.raises(ConfigurationError, match=r"form = \[100\]: want one of"):
+        parse_study({"form": [100], "variants": [{"label": "a"}]}, "it.toml")
+
+
+def test_choice_of_no_values_of_what_is_not_varied_is_a_fault() -> None:
+    variant = {"label": "a", "only": {"rounds": []}}
+    with pytest.raises(ConfigurationError, match=r"rounds = \[\]: want a list of values"):
+        parse_study({"variants": [variant]}, "it.toml")

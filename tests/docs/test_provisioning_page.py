@@ -10,13 +10,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 from provisioned_lab import free_port
+from secrets_search import secrets_below
 
 from pfedfrz_coordinator.journal import Journal
 
@@ -59,23 +54,6 @@ def commands_on_path(folder: Path) -> dict[str, str]:
         command.chmod(0o755)
     path = os.pathsep.join([str(folder), os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"])
     return {**os.environ, "PATH": path}
-
-
-def secrets_below(root: Path) -> set[bytes]:
-    """Passwords, their hashes, and private keys in every form that something could be sent in."""
-    found: set[bytes] = set()
-    for path in root.rglob("*"):
-        if path.name == "password":
-            found.add(path.read_bytes().strip())
-        elif path.name == "passwords":
-            found |= {line.rpartition(b"$")[2] for line in path.read_bytes().splitlines()}
-        elif path.suffix == ".key":
-            found |= set(path.read_bytes().splitlines()[1:-1])
-            key = load_pem_private_key(path.read_bytes(), password=None)
-            der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-            raw = der[-32:] if len(der) < 60 else der[36:68]  # Ed25519's; P-256's scalar
-            found |= {raw, raw.hex().encode()}
-    return found
 
 
 @pytest.mark.parametrize("accounts", ["password", "certificate"])

@@ -18,6 +18,7 @@ from tiny_bundle import make_bundle
 from pfedfrz_emulator.brokers import find_mosquitto
 from pfedfrz_protocol import write_bundle
 from pfedfrz_provision import Accounts, Provisioned, Request, provision
+from pfedfrz_provision.passwords import hash_password, new_password
 from pfedfrz_transport import (
     BackoffPolicy,
     BrokerAccess,
@@ -100,10 +101,12 @@ class Lab:
         hosts: tuple[str, ...] = ("localhost", "127.0.0.1"),
         devices: tuple[str, ...] = DEVICES,
         broker_user: str | None = None,
+        bundle: Path | None = None,
     ) -> None:
+        """`bundle` is what the members train; by default one that nobody can train."""
         self.directory = directory
         self.log = directory.with_name(f"{directory.name}-broker.log")
-        self.bundle = write_tiny_bundle(directory.with_name(f"{directory.name}.pfz"))
+        self.bundle = bundle or write_tiny_bundle(directory.with_name(f"{directory.name}.pfz"))
         self.request = Request(
             federation=FEDERATION,
             hosts=hosts,
@@ -138,6 +141,23 @@ class Lab:
     ) -> None:
         self._closing.close()
         self.stop(signal.SIGTERM)
+
+    def admit_spy(self) -> BrokerAccess:
+        """Put an account onto the broker's lists that may read everything there is.
+
+        No account of a real federation may; before `start`, with accounts by password.
+        """
+        broker, secret = self.directory / "broker", self.directory / "spy" / "password"
+        password = new_password()
+        secret.parent.mkdir()
+        secret.touch(mode=0o600)
+        secret.write_text(password)
+        with (broker / "access.acl").open("a") as access_list:
+            access_list.write("\nuser spy\ntopic read #\n")
+        with (broker / "passwords").open("a") as passwords:
+            passwords.write(f"spy:{hash_password(password)}\n")
+        url = f"mqtts://spy@{self.made.hosts[0]}:{self.port}"
+        return open_access(url, TlsSettings(self.directory / "monitor" / "ca.pem"), secret)
 
     def start(self) -> None:
         """Run Mosquitto with the generated configuration until it takes the monitor."""

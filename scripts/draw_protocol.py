@@ -295,7 +295,7 @@ def bounds() -> str:
         ("of these, chunks", f"{limits.bulk_window}", "chosen"),
         ("model chunks asked for and not yet come", f"{model_download._WINDOW}", "chosen"),
         ("wait before a new connection", f"{options.backoff.first_s:g} s, doubled up to "
-         f"{options.backoff.longest_s:g} s, of which a random half is taken off", "chosen"),
+         f"{options.backoff.longest_s:g} s, times a random factor from 0.5 to 1", "chosen"),
         ("between two heartbeats", f"{heartbeat:g} s", "chosen"),
     ]  # fmt: skip
     lines = ["| what | bound | agreed, or chosen here |", "|---|---|---|"]

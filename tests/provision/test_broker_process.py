@@ -108,11 +108,12 @@ def test_after_a_kill_everybody_is_back_with_what_holds(tmp_path: Path) -> None:
         lab.start()
         # What a killed broker knew of sessions is gone: who is back first finds nobody to hear it.
         assert coordinator.link.wait_until_up(PATIENCE_S)
-        device.until(TOPICS.control, b"1")
+        coordinator.link.publish_retained(TOPICS.control, b"2")
+        device.until(TOPICS.control, b"2")
         device.link.publish(TOPICS.device(A, "event"), b"said to whoever is back")
         coordinator.until(TOPICS.device(A, "event"), b"said to whoever is back")
         monitor = lab.join("monitor", TOPICS.everything)
-        monitor.until(TOPICS.control, b"1")
+        monitor.until(TOPICS.control, b"2")
 
 
 def test_a_clean_end_keeps_the_sessions_on_the_disk(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class _Share:
     samples: int
     """Of its updates together: what the partial sum must have."""
     heard_s: float
-    asked_s: float = float("-inf")
+    asked_s: float | None = None
     reassembly: Reassembly | None = None
     is_done: bool = False
 
@@ -99,23 +99,23 @@ class Collection:
                 continue
             if now_s >= share.heard_s + self.timeout_s:
                 self._give_up(share, share.devices)
-            elif now_s >= max(share.asked_s, share.heard_s) + self.timeout_s / _ASKED_AGAIN or (
-                share.asked_s == float("-inf")
-            ):
+            elif now_s >= self._ask_at_s(share):
                 share.asked_s = now_s
                 orders.append((share.worker, share.order))
         return orders
+
+    def excuse(self, now_s: float) -> None:
+        """Nobody could be heard until now: silence is counted from here."""
+        for share in self.shares:
+            share.heard_s = now_s
 
     def wake_at_s(self) -> float:
         """When `due` should be asked next."""
         return min(
             (
-                min(
-                    s.heard_s + self.timeout_s,
-                    max(s.asked_s, s.heard_s) + self.timeout_s / _ASKED_AGAIN,
-                )
-                for s in self.shares
-                if not s.is_done
+                min(share.heard_s + self.timeout_s, self._ask_at_s(share))
+                for share in self.shares
+                if not share.is_done
             ),
             default=float("inf"),
         )
@@ -161,6 +161,11 @@ class Collection:
             raise ProtocolError(RejectReason.MALFORMED, f"{worker}: {error}") from error
         self.total.merge(partial)
         share.is_done, share.reassembly = True, None
+
+    def _ask_at_s(self, share: _Share) -> float:
+        if share.asked_s is None:
+            return share.heard_s
+        return max(share.asked_s, share.heard_s) + self.timeout_s / _ASKED_AGAIN
 
     def _share(self, worker: str, number: int, share: int) -> _Share | None:
         if number != self.round or not 0 <= share < len(self.shares):

@@ -109,6 +109,9 @@ class WorkDesk:
         collection = self._collection
         if collection is None:
             return None
+        if not self._link.is_up:
+            collection.excuse(self._clock())
+            return None
         for worker, order in collection.due(self._clock()):
             self._publish(self._topics.worker(worker, "command"), order)
         if not collection.is_over:

@@ -120,8 +120,10 @@ class WorkDesk:
         return collection
 
     def wake_at_s(self) -> float | None:
-        """When `collected` should be asked again at the latest."""
-        return None if self._collection is None else self._collection.wake_at_s()
+        """When `collected` should be asked again at the latest; None when only messages matter."""
+        if self._collection is None or not self._link.is_up:
+            return None
+        return self._collection.wake_at_s()
 
     def _publish(self, topic: str, message: object) -> None:
         try:

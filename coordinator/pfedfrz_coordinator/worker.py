@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -134,6 +135,7 @@ class WorkerService:
         """(epoch, round) of the newest order."""
         threads = min(_MOST_THREADS, available_cores())
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="worker")
+        self._ignored: Counter[RejectReason] = Counter()
         self._interrupted = False
 
     def run(self) -> None:
@@ -191,7 +193,11 @@ class WorkerService:
             elif topic == self._topics.worker(self._name, "command"):
                 self._on_collect(self._open(topic, payload, CollectOrder))
         except ProtocolError as error:
-            log.warning("ignored a message on %s: %s", topic, error)
+            # The 1st, 2nd, 4th, 8th ...: a flood of messages is no flood of the log.
+            self._ignored[error.reason] += 1
+            count = self._ignored[error.reason]
+            if count & (count - 1) == 0:
+                log.warning("ignored a message on %s: %s", topic, error)
 
     def _open(self, topic: str, payload: bytes, kind: type[Kind]) -> Kind:
         signed = split_signature(payload)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import signal
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from identities import key_of, signed
+from provisioned_lab import free_port
 from tiny_bundle import make_bundle
 
 from pfedfrz_coordinator.checkpoints import Checkpoints
 from pfedfrz_coordinator.journal import Journal
 from pfedfrz_coordinator.process import run_worker
-from pfedfrz_emulator.brokers import RunningBroker, start_broker
+from pfedfrz_emulator.brokers import RunningBroker, find_mosquitto, start_broker
 from pfedfrz_protocol import (
     Accepted,
     Command,
@@ -77,13 +79,13 @@ def configure(directory: Path, broker_url: str, workers: str, rounds: str = "") 
 class Devices:
     """Devices by hand, over one connection."""
 
-    broker: RunningBroker
+    url: str
     link: MqttLink = field(init=False)
     announced: list[RoundAnnouncement] = field(default_factory=list)
     commands: list[tuple[str, object]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.link = MqttLink(BrokerAddress.parse(self.broker.url), "devices")
+        self.link = MqttLink(BrokerAddress.parse(self.url), "devices")
         self.link.subscribe(TOPICS.round)
         self.link.subscribe(TOPICS.every_device("command"))
         digest = BUNDLE.manifest.digest
@@ -169,15 +171,18 @@ class Members:
     """The processes of a federation."""
 
     configuration: Path
+    own: dict[str, Path] = field(default_factory=dict)
+    """Configuration files of those that have one of their own."""
     running: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
 
     def start(self, name: str) -> None:
         """The coordinator, or the worker of that name; a worker is waited for until it listens."""
         role = [name] if name == "coordinator" else ["worker", "--name", name]
+        configuration = self.own.get(name, self.configuration)
         log = (self.configuration.parent / f"{name}.log").open("a")
         with log:
             self.running[name] = subprocess.Popen(
-                [sys.executable, "-m", "pfedfrz", *role, "--config", str(self.configuration)],
+                [sys.executable, "-m", "pfedfrz", *role, "--config", str(configuration)],
                 stderr=log,
                 text=True,
             )
@@ -250,7 +255,7 @@ def stage(
             if workers:
                 for worker in WORKERS:
                     members.start(worker)
-            devices = Devices(broker)
+            devices = Devices(broker.url)
             stack.callback(devices.close)
             return members, devices
 
@@ -262,7 +267,7 @@ def alone(broker: RunningBroker, tmp_path_factory: pytest.TempPathFactory) -> di
     """The model that one coordinator without workers makes of everybody's updates."""
     members = Members(configure(tmp_path_factory.mktemp("alone") / "alone", broker.url, ""))
     members.start("coordinator")
-    devices = Devices(broker)
+    devices = Devices(broker.url)
     try:
         opened = devices.opened()
         for name in NAMES:
@@ -445,6 +450,77 @@ def test_what_a_stranger_says_on_the_topics_of_workers_changes_nothing(
         assert devices.deliver(name, opened) == Accepted(1, opened.epoch)
     members.finish()
     assert members.model() == alone
+
+
+ACCESS = """
+user coordinator
+topic read pfedfrz/v1/lab/device/+/status
+topic read pfedfrz/v1/lab/device/+/event
+topic write pfedfrz/v1/lab/device/+/command
+topic write pfedfrz/v1/lab/coordinator/status
+topic write pfedfrz/v1/lab/round
+topic write pfedfrz/v1/lab/control
+topic write pfedfrz/v1/lab/metrics
+topic write pfedfrz-bin/v1/lab/model/#
+topic write pfedfrz/v1/lab/work/order
+topic write pfedfrz/v1/lab/worker/+/command
+topic read pfedfrz/v1/lab/worker/+/event
+topic read pfedfrz-bin/v1/lab/worker/+/sum/#
+
+user devices
+topic readwrite pfedfrz/v1/lab/device/#
+topic read pfedfrz/v1/lab/round
+topic write pfedfrz-bin/v1/lab/device/#
+"""
+ACCESS_OF_A_WORKER = """
+user {name}
+topic read pfedfrz/v1/lab/work/order
+topic read pfedfrz/v1/lab/worker/{name}/command
+topic read pfedfrz-bin/v1/lab/model/#
+topic read pfedfrz-bin/v1/lab/device/+/update/#
+topic write pfedfrz/v1/lab/device/+/command
+topic write pfedfrz/v1/lab/worker/{name}/event
+topic write pfedfrz-bin/v1/lab/worker/{name}/sum/#
+"""
+
+
+def test_the_access_that_the_page_names_is_enough_with_the_account_as_the_session(
+    tmp_path: Path, alone: dict[str, bytes]
+) -> None:
+    port = free_port()
+    lists = [ACCESS, *(ACCESS_OF_A_WORKER.format(name=name) for name in WORKERS)]
+    (tmp_path / "access.acl").write_text("".join(lists))
+    (tmp_path / "access.acl").chmod(0o600)
+    (tmp_path / "mosquitto.conf").write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\nuse_username_as_clientid true\n"
+        f"user {getpass.getuser()}\nacl_file {tmp_path / 'access.acl'}\n"
+    )
+    mosquitto = find_mosquitto()
+    assert mosquitto is not None
+    broker = subprocess.Popen(
+        [str(mosquitto), "-c", str(tmp_path / "mosquitto.conf")], stderr=subprocess.DEVNULL
+    )
+    url = f"mqtt://{{}}@127.0.0.1:{port}"
+    path = configure(tmp_path / "lab", url.format("coordinator"), "[workers]\nenabled = true")
+    members = Members(path, {name: path.with_name(f"{name}.toml") for name in WORKERS})
+    for name, own in members.own.items():
+        own.write_text(path.read_text().replace("coordinator@", f"{name}@"))
+    try:
+        members.start("coordinator")
+        for worker in WORKERS:
+            members.start(worker)
+        devices = Devices(url.format("devices"))
+        opened = devices.opened()
+        for name in NAMES:
+            assert devices.deliver(name, opened) == Accepted(1, opened.epoch)
+        members.finish()
+        devices.link.close()
+        assert members.model() == alone
+        assert set(members.holders().values()) == set(WORKERS)
+    finally:
+        members.clear()
+        broker.terminate()
+        broker.wait(PATIENCE_S)
 
 
 # What stops a worker at once

@@ -28,6 +28,7 @@ _COMMANDS = {
     "doctor": "measure what a bundle costs on this board",
     "provision": "make keys, accounts and certificates of a federation",
     "coordinator": "run the rounds of a federation",
+    "worker": "take uploads for a coordinator that has too many for one process",
     "devices": "see, let in and keep out the devices of a federation",
     "device": "take part in a federation",
     "rotate-key": "give a device or the coordinator a new key",
@@ -120,7 +121,7 @@ def run(arguments: Sequence[str]) -> int:
 def _interrupt_on_termination() -> None:
     """Let SIGTERM and a closed terminal end a command as Ctrl-C does, with everything cleaned up.
 
-    `device` and `coordinator` put handlers of their own in place of these.
+    `device`, `coordinator` and `worker` put handlers of their own in place of these.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from pfedfrz_protocol import ProtocolError, Reassembly, SharedCodec, open_tensors
 
 from .cores import available_cores
+from .journal import Holding
 from .update_store import UpdateStore
 from .validation import Expected, ValidationPolicy, validate_update
 
@@ -30,17 +31,20 @@ _MOST_THREADS = 8
 
 @dataclass(frozen=True, eq=False)
 class Passed:
-    """An update that is valid, and flushed beside the place that it is for."""
+    """An update that is valid, and flushed beside the place that it is for or held by a worker."""
 
     device: str
     samples: int
     norm: float
     payload_bytes: int
-    written: Path
+    written: Path | None
+    """None for one that a worker has made durable."""
     into: int
     """The round that it counts for."""
     stale: int = 0
     """How many rounds before that it was made."""
+    holding: Holding | None = None
+    """Where a worker has it."""
 
 
 @dataclass(frozen=True, eq=False)

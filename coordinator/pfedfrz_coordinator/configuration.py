@@ -15,6 +15,7 @@ from .aggregation import find_rule, require_clients
 from .policy import RoundPolicy
 from .quotas import QuotaPolicy
 from .validation import ValidationPolicy
+from .worker_policy import WorkerPolicy, require_mergeable
 
 __all__ = ["CoordinatorSettings", "load_coordinator_settings"]
 
@@ -43,11 +44,16 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     enrolment: EnrolmentPolicy = EnrolmentPolicy()
     quarantine: QuarantinePolicy = QuarantinePolicy()
     quotas: QuotaPolicy = QuotaPolicy()
+    workers: WorkerPolicy = WorkerPolicy()
 
     @property
     def key_path(self) -> Path:
         """Where the private key is."""
         return self.key_file or self.state_dir / "coordinator.key"
+
+    def worker_dir(self, name: str) -> Path:
+        """Where the worker of that name keeps its updates."""
+        return self.state_dir / "workers" / name
 
     def __post_init__(self) -> None:
         check_name("federation", self.federation)
@@ -57,6 +63,7 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
         if rounds.buffer:
             require_clients(rule, rounds.buffer, f"buffer = {rounds.buffer}")
         require_clients(rule, rounds.max_devices, f"max_devices = {rounds.max_devices}")
+        require_mergeable(self.workers, rule, rounds, self.validation)
         if not 0 < self.connect_timeout_s <= _LONGEST_S:
             raise ConfigurationError(
                 f"connect_timeout_s = {self.connect_timeout_s} (want above 0, at most {_LONGEST_S})"

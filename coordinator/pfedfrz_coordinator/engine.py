@@ -51,6 +51,7 @@ from .engine_exchange import (
     Tick,
     UpdateOffered,
     UpdateRefused,
+    UpdatesLost,
     UpdatesStored,
     UpdateStored,
     UploadProgressed,
@@ -88,7 +89,7 @@ class StartingPoint:
 
 _MISSED_DEADLINES = 2
 _NO_SIGN_OF_LIFE = (
-    Tick, AggregationDone, ControlRequested, DeviceLost, DeviceBarred, UpdatesStored
+    Tick, AggregationDone, ControlRequested, DeviceLost, DeviceBarred, UpdatesStored, UpdatesLost
 )  # fmt: skip
 
 
@@ -220,6 +221,8 @@ class RoundEngine:
                 actions = self._on_failed(event)
             case AggregationDone(model):
                 actions = self._on_aggregated(model)
+            case UpdatesLost():
+                actions = self._on_updates_lost(event)
             case ControlRequested(desired):
                 actions = self._on_control(desired)
             case Tick():
@@ -352,11 +355,7 @@ class RoundEngine:
         if not overdue:
             # Everybody has answered and too few have delivered: wait, do not spin.
             return None
-        accepted_now = current.in_state(MemberState.ACCEPTED)
-        self._kept = {device: current.members[device].origin for device in accepted_now}
-        self._round = None
-        self._epoch += 1
-        self._move(EngineSignal.REOPEN)
+        self._reopen(current, EngineSignal.REOPEN)
         short = "below the quorum"
         if accepted >= quorum:
             short = f"fewer than the {self._fewest_updates} that the aggregation rule needs"
@@ -365,6 +364,32 @@ class RoundEngine:
             f"deadline, {short}; opened again"
         )
         return [*missing_note, Note(text)]
+
+    def _reopen(
+        self, current: OpenRoundState, signal: EngineSignal, lost: tuple[str, ...] = ()
+    ) -> None:
+        """Open the round again under a new epoch; what was accepted stays, but for what is lost."""
+        accepted = current.in_state(MemberState.ACCEPTED)
+        self._kept = {d: current.members[d].origin for d in accepted if d not in set(lost)}
+        self._round = None
+        self._epoch += 1
+        self._move(signal)
+
+    def _on_updates_lost(self, lost: UpdatesLost) -> list[Action]:
+        current = self._round
+        if (
+            current is None
+            or self._state is not EngineState.AGGREGATING
+            or current.number != lost.round
+        ):
+            return []
+        self._reopen(current, EngineSignal.UPDATES_LOST, lost.devices)
+        return [
+            Note(
+                f"round {lost.round}: accepted updates are gone and asked for again: "
+                f"{', '.join(lost.devices)}"
+            )
+        ]
 
     def _count_missed(self, devices: tuple[str, ...]) -> None:
         self._missed.update(devices)

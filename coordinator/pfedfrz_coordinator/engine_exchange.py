@@ -36,6 +36,7 @@ __all__ = [
     "UpdateOffered",
     "UpdateRefused",
     "UpdateStored",
+    "UpdatesLost",
     "UpdatesStored",
     "UploadProgressed",
 ]
@@ -118,6 +119,14 @@ class UpdateRefused:
 
 
 @dataclass(frozen=True)
+class UpdatesLost:
+    """Accepted updates that turned out to be gone when the model was to be made of them."""
+
+    round: int
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class EvaluationReported:
     """A device answered an evaluation round."""
 
@@ -165,6 +174,7 @@ Event = (
     | UpdateStored
     | UpdatesStored
     | UpdateRefused
+    | UpdatesLost
     | EvaluationReported
     | DeviceFailed
     | AggregationDone
@@ -202,7 +212,10 @@ class SendCommand:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """Make the next model of these devices' stored updates; answer with AggregationDone."""
+    """Make the next model of these devices' stored updates.
+
+    The answer is AggregationDone, or UpdatesLost.
+    """
 
     round: int
     devices: tuple[str, ...]

@@ -35,6 +35,7 @@ class EngineSignal(str, enum.Enum):
     CLOSE = "close"
     REPORTS_IN = "reports in"
     AGGREGATED = "aggregated"
+    UPDATES_LOST = "updates lost"
     FINISH = "finish"
 
 
@@ -48,6 +49,7 @@ ENGINE_TRANSITIONS: dict[tuple[EngineState, EngineSignal], EngineState] = {
     (_COLLECTING, EngineSignal.REPORTS_IN): _WAITING,
     (_COLLECTING, EngineSignal.FINISH): _FINISHED,
     (_AGGREGATING, EngineSignal.AGGREGATED): _WAITING,
+    (_AGGREGATING, EngineSignal.UPDATES_LOST): _WAITING,
     (_AGGREGATING, EngineSignal.FINISH): _FINISHED,
 }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from pfedfrz_protocol import (
     decode_json,
 )
 
-__all__ = ["DeviceRow", "Journal", "RoundRow"]
+__all__ = ["DeviceRow", "Holding", "Journal", "RoundRow"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -40,6 +40,9 @@ CREATE TABLE IF NOT EXISTS members (
 CREATE TABLE IF NOT EXISTS rejects (
     round INTEGER NOT NULL, device TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL,
     payload_bytes INTEGER NOT NULL, at REAL NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS holdings (
+    round INTEGER NOT NULL, device TEXT NOT NULL, worker TEXT NOT NULL, sha256 TEXT NOT NULL,
+    PRIMARY KEY (round, device)) STRICT;
 CREATE TABLE IF NOT EXISTS notes (at REAL NOT NULL, text TEXT NOT NULL) STRICT;
 """
 
@@ -70,6 +73,15 @@ class DeviceRow:
     payload_bytes: int
     stale: int = 0
     """How many rounds before this one its update was made."""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Where an accepted update is, when it is not in the coordinator's own store."""
+
+    worker: str
+    sha256: str
+    """Of what was uploaded."""
 
 
 _ROUND_QUERY = "SELECT number, purpose, model_version, opened_at, closed_at, metrics FROM rounds"
@@ -217,11 +229,23 @@ class Journal:
         """An update is durable in the store; after this row it counts."""
         self.accept_all(number, [(device, samples, norm, payload_bytes, 0)])
 
-    def accept_all(self, number: int, updates: Sequence[tuple[str, int, float, int, int]]) -> None:
+    def accept_all(
+        self,
+        number: int,
+        updates: Sequence[tuple[str, int, float, int, int]],
+        holdings: Mapping[str, Holding] | None = None,
+    ) -> None:
         """Several updates at once: device, samples, norm, payload bytes of each, and how many
         rounds late it is. A device that is late need not have been selected for this round.
+
+        `holdings` are those that a worker has, by device.
         """
         with self._transaction():
+            for device, held in (holdings or {}).items():
+                self._run(
+                    "INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?)",
+                    number, device, held.worker, held.sha256,
+                )  # fmt: skip
             for device, samples, norm, payload_bytes, stale in updates:
                 self._run(
                     "INSERT INTO members (round, device, status, samples, norm, payload_bytes, "
@@ -280,9 +304,19 @@ class Journal:
 
     def forget_accepted(self, number: int, device: str) -> None:
         """An accepted update turned out to be gone: the device is asked again."""
-        self._write(
-            "UPDATE members SET status = 'selected' WHERE round = ? AND device = ?", number, device
-        )
+        with self._transaction():
+            self._run("DELETE FROM holdings WHERE round = ? AND device = ?", number, device)
+            self._run(
+                "UPDATE members SET status = 'selected' WHERE round = ? AND device = ?",
+                number, device,
+            )  # fmt: skip
+
+    def holdings(self, number: int) -> dict[str, Holding]:
+        """Which of a round's accepted updates workers hold, by device."""
+        query = "SELECT device, worker, sha256 FROM holdings WHERE round = ?"
+        return {
+            device: Holding(worker, sha256) for device, worker, sha256 in self._run(query, number)
+        }
 
     def members(self, number: int) -> list[DeviceRow]:
         """The devices of one round, by name."""

@@ -1,10 +1,12 @@
-"""A coordinator from its configuration file to its last word: what `pfedfrz coordinator` runs."""
+"""A coordinator, or a worker of its, from the configuration file to the last word."""
 
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
+from pfedfrz_protocol import ConfigurationError, check_name
 from pfedfrz_storage import (
     load_or_make_identity,
     lock_directory,
@@ -15,8 +17,9 @@ from pfedfrz_transport import MqttLink, open_access
 
 from .configuration import load_coordinator_settings
 from .service import CoordinatorService, coordinator_will
+from .worker import WorkerService
 
-__all__ = ["rotate_coordinator_key", "run_coordinator"]
+__all__ = ["rotate_coordinator_key", "run_coordinator", "run_worker"]
 
 
 def run_coordinator(configuration: Path) -> bool:
@@ -42,6 +45,40 @@ def run_coordinator(configuration: Path) -> bool:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: service.interrupt())
         return service.run()
+
+
+def run_worker(configuration: Path, name: str) -> None:
+    """Work for the coordinator that is configured so, until SIGINT or SIGTERM.
+
+    Raises ConfigurationError for what a person must mend, BrokerUnreachable as above.
+    """
+    check_name("worker", name)
+    settings = load_coordinator_settings(configuration)
+    if not settings.workers.enabled:
+        raise ConfigurationError(
+            f"{configuration}: the coordinator works alone; write `[workers]` with "
+            "`enabled = true` for both"
+        )
+    if not settings.key_path.exists():
+        raise ConfigurationError(
+            f"{settings.key_path} is not there: a worker signs with the coordinator's key; start "
+            "the coordinator first, or copy its key here"
+        )
+    access = open_access(settings.broker, settings.tls, settings.password_file)
+    bundle = read_bundle_file(settings.bundle)
+    with lock_directory(settings.worker_dir(name)):
+        link = MqttLink(
+            access.address,
+            f"{settings.federation}.worker.{name}",
+            # A session that outlives the connection would be given orders that nobody reads.
+            options=replace(access.options, session_expiry_s=0),
+        )
+        service = WorkerService(
+            name, settings, bundle, link, load_or_make_identity(settings.key_path)
+        )
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: service.interrupt())
+        service.run()
 
 
 def rotate_coordinator_key(configuration: Path) -> str:

@@ -42,7 +42,10 @@ from pfedfrz_protocol import (
     SharedCodec,
     Topics,
     TransferReference,
+    UpdateHeld,
     UpdateReady,
+    UpdateUnfit,
+    UploadOrder,
     describe_transfer,
     seal_tensors,
     sign_message,
@@ -55,7 +58,7 @@ from pfedfrz_transport import Link, LinkDown, LinkOverflow, LinkUp, Message, Pos
 
 from .acceptance import AcceptancePool, Judged, Passed
 from .admission import Admission
-from .aggregation import find_rule
+from .aggregation import Mean, find_rule
 from .configuration import CoordinatorSettings
 from .engine import RoundEngine, StartingPoint
 from .engine_exchange import (
@@ -79,15 +82,18 @@ from .engine_exchange import (
     Tick,
     UpdateOffered,
     UpdateRefused,
+    UpdatesLost,
     UpdatesStored,
     UpdateStored,
     UploadProgressed,
 )
 from .flat import flatten
+from .journal import Holding
 from .registry import Registry
 from .staleness import Staleness, staleness_weight
 from .state import CoordinatorState
 from .validation import Expected
+from .work_desk import WorkDesk
 
 __all__ = ["CoordinatorService", "coordinator_will"]
 
@@ -151,9 +157,25 @@ class CoordinatorService:
         self._rule = find_rule(settings.aggregation)
         self._topics = Topics(settings.federation)
         self._codec = SharedCodec.for_manifest(bundle.manifest)
+        self._exact = isinstance(self._rule, Mean) and self._rule.exact
         self._state = CoordinatorState(
-            settings.state_dir, bundle, stale_rounds=settings.rounds.stale_rounds
+            settings.state_dir,
+            bundle,
+            stale_rounds=settings.rounds.stale_rounds,
+            exact=self._exact,
+            workers=settings.workers.enabled,
         )
+        self._desk: WorkDesk | None = None
+        """To the workers, where these take the updates."""
+        if settings.workers.enabled:
+            self._desk = WorkDesk(
+                self._topics,
+                link,
+                identity.key,
+                parameters=sum(spec.elements for spec in self._codec.layout),
+                collect_timeout_s=settings.workers.collect_timeout_s,
+                clock=clock,
+            )
         self._registry = Registry(settings.state_dir)
         self._admission = Admission(
             self._registry,
@@ -218,7 +240,10 @@ class CoordinatorService:
         self._publish_state(topics.control, Control(DesiredState.RUN, self._engine.epoch))
         for leaf in ("status", "event", "heartbeat"):
             link.subscribe(topics.every_device(leaf))
-        link.subscribe(topics.every_update_chunk)
+        if self._desk is None:
+            link.subscribe(topics.every_update_chunk)
+        else:
+            self._desk.subscribe()
         link.start()
         try:
             link.wait_until_up(
@@ -267,6 +292,9 @@ class CoordinatorService:
 
     def _turn(self) -> None:
         due = self._engine.wake_at_s()
+        collecting = None if self._desk is None else self._desk.wake_at_s()
+        if collecting is not None:
+            due = collecting if due is None else min(due, collecting)
         wait = _IDLE_POLL_S if due is None else min(_IDLE_POLL_S, max(0.0, due - self._clock()))
         patience = self._patience_s()
         event = self._link.poll(wait if patience is None else min(wait, patience))
@@ -291,6 +319,7 @@ class CoordinatorService:
             self._make_lasting()
         if self._clock() >= self._looked_for_changes_s + _LOOK_FOR_CHANGES_S:
             self._look_for_changes()
+        self._finish_collection()
         self._events.append(Tick())
         while self._events:
             for action in self._engine.handle(self._events.popleft(), self._clock()):
@@ -322,6 +351,8 @@ class CoordinatorService:
         if chunk:
             self._on_chunk(*chunk, payload)
             return
+        if self._desk is not None:
+            self._on_worker(self._desk, topic, payload)
         sender = self._topics.parse_device(topic)
         if sender is None or not payload:
             return  # an empty one clears what a broker retained; it is nobody's word
@@ -426,7 +457,8 @@ class CoordinatorService:
             self._refuse(device, number, error, upload.reassembly.transfer.payload_bytes)
             return
         digest, base = self._bases[number]
-        expected = Expected(device, number, digest, base, self._staleness_of(number))
+        staleness = self._staleness_of(number)
+        expected = Expected(device, number, digest, base, self._exact, staleness)
         self._acceptance.submit(upload, upload.reassembly, key, expected)
 
     def _staleness_of(self, number: int) -> Staleness | None:
@@ -451,6 +483,89 @@ class CoordinatorService:
                 self._refuse(device, number, outcome, judged.payload_bytes, judged.is_signed)
         elif wanted:
             raise outcome
+
+    # Workers
+
+    def _on_worker(self, desk: WorkDesk, topic: str, payload: bytes) -> None:
+        try:
+            said = desk.take(topic, payload)
+            if said is None:
+                return
+            worker, event = said
+            if isinstance(event, UpdateHeld):
+                most = self._settings.validation.max_samples
+                if event.samples > most:
+                    raise ProtocolError(
+                        RejectReason.SAMPLES_EXCEEDED,
+                        f"worker {worker} holds {event.samples} samples of {event.device}, which "
+                        f"may have {most}: its [validation] is not this coordinator's",
+                    )
+        except ProtocolError as error:
+            self._ignore(topic, error)
+            return
+        device, number = event.device, event.round
+        upload = self._uploads.get(device)
+        if (
+            upload is None
+            or (upload.round, upload.reassembly.transfer) != (number, event.transfer)
+            or not self._engine.awaits_upload(device, number)
+        ):
+            return  # the grant has expired, or another worker was quicker
+        size = event.transfer.payload_bytes
+        outcome: Passed | ProtocolError
+        match event:
+            case UpdateHeld(samples=samples, norm=norm):
+                holding = Holding(worker, event.transfer.sha256)
+                outcome = Passed(device, samples, norm, size, None, number, 0, holding)
+            case UpdateUnfit(reason=reason, detail=detail):
+                outcome = ProtocolError(reason, detail)
+            case _:
+                self._events.append(UploadProgressed(device, number))
+                return
+        if not upload.is_complete:
+            upload.is_complete = True
+            self._admission.quotas.count_chunk(device, size)
+            self._on_judged(Judged(upload, device, number, size, outcome))
+
+    def _order_upload(self, desk: WorkDesk, device: str, upload: _Upload) -> None:
+        try:
+            key = self._admission.key_of(device)
+        except ProtocolError as error:
+            self._refuse(device, upload.round, error, 0)
+            return
+        transfer = upload.reassembly.transfer
+        desk.order(
+            UploadOrder(
+                upload.round, self._engine.epoch, self._digest, device, key, transfer, self._model
+            )
+        )
+
+    def _collect(self, desk: WorkDesk, number: int, devices: tuple[str, ...]) -> None:
+        journal = self._state.journal
+        samples = {row.device: row.samples for row in journal.members(number)}
+        wanted = {device: samples[device] for device in devices}
+        desk.collect(number, self._engine.epoch, wanted, journal.holdings(number))
+        self._finish_collection()
+
+    def _finish_collection(self) -> None:
+        """Make the next model of partial sums once they are here; ask again for what is lost."""
+        collection = None if self._desk is None else self._desk.collected()
+        if collection is None:
+            return
+        number, lost = collection.round, collection.lost
+        for worker in sorted(set(lost.values())):
+            count = sum(holder == worker for holder in lost.values())
+            self._state.journal.note(
+                f"round {number}: worker {worker} did not give the sum of {count} accepted updates"
+            )
+        for device in lost:
+            self._state.journal.forget_accepted(number, device)
+        if lost:
+            self._events.append(UpdatesLost(number, tuple(sorted(lost))))
+            return
+        self._shared = self._state.finish_mean(number, collection.local, collection.total)
+        self._model = self._describe_model(number)
+        self._events.append(AggregationDone(self._model))
 
     def _patience_s(self) -> float | None:
         """For how long to wait for others before what is ready is made lasting; None if nothing."""
@@ -528,6 +643,8 @@ class CoordinatorService:
                 self._open_round(announcement)
             case ExpectUpload(device, number, transfer):
                 self._expect_upload(device, number, transfer)
+            case SendCommand(_, Grant()) if self._desk is not None:
+                pass  # the worker grants, once it listens
             case SendCommand(device, Grant() as grant) if device in self._uploads:
                 # What came before the link was lost, or before a grant expired, is not asked again.
                 upload = self._uploads[device]
@@ -540,6 +657,8 @@ class CoordinatorService:
                 self._reject(device, verdict)
             case SendCommand(device, command):
                 self._send(device, command)
+            case Aggregate(number, devices) if self._desk is not None:
+                self._collect(self._desk, number, devices)
             case Aggregate(number, devices):
                 seed = self._settings.rounds.seed
                 self._shared = self._state.aggregate(number, devices, self._rule, seed)
@@ -557,7 +676,9 @@ class CoordinatorService:
         known = self._uploads.pop(device, None)
         try:
             if known and (known.round, known.reassembly.transfer) == (number, transfer):
-                upload = _Upload(number, known.reassembly, is_complete=known.is_complete)
+                # A worker is asked again, and again says that it has it.
+                is_complete = known.is_complete and self._desk is None
+                upload = _Upload(number, known.reassembly, is_complete=is_complete)
             else:
                 upload = _Upload(number, Reassembly(transfer, self._codec.max_sealed_bytes))
         except ProtocolError as error:
@@ -565,7 +686,9 @@ class CoordinatorService:
             return
         self._uploads[device] = upload
         self._drop_old_parts()
-        if upload.is_complete:
+        if self._desk is not None:
+            self._order_upload(self._desk, device, upload)
+        elif upload.is_complete:
             # It came while the round before was open; all that changes is what it counts for.
             self._judge(device, upload)
 

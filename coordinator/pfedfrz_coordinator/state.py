@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pfedfrz_protocol import (
     Bundle,
     ConfigurationError,
@@ -20,7 +23,7 @@ from pfedfrz_protocol import (
 )
 
 from .acceptance import Passed
-from .aggregation import AggregationRule, aggregate, round_seed
+from .aggregation import AggregationRule, ExactSum, aggregate, round_seed
 from .checkpoints import Checkpoints
 from .flat import flatten, unflatten
 from .journal import Journal, RoundRow
@@ -58,11 +61,22 @@ class Recovered:
 class CoordinatorState:
     """Everything that must survive the process, in one directory."""
 
-    def __init__(self, directory: Path, bundle: Bundle, *, stale_rounds: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        bundle: Bundle,
+        *,
+        stale_rounds: int = 0,
+        exact: bool = False,
+        workers: bool = False,
+    ) -> None:
         """Open or make; ConfigurationError when the directory belongs to another bundle.
 
-        The models of `stale_rounds` rounds are kept for updates that come late.
+        The models of `stale_rounds` rounds are kept for updates that come late. `exact` says that
+        only differences can be aggregated, `workers` that workers may hold accepted updates.
         """
+        self._exact = exact
+        self._workers = workers
         self._stale_rounds = stale_rounds
         self._bundle = bundle
         self._digest = bundle.manifest.digest
@@ -126,11 +140,15 @@ class CoordinatorState:
         """Who has delivered and who has not, by what is really on the disk."""
         accepted, owing, late = list[str](), list[str](), list[tuple[str, int]]()
         for row in self.journal.open_rounds():
+            # What a worker holds is looked for when it is collected.
+            held = self.journal.holdings(row.number) if self._workers else {}
             for member in self.journal.members(row.number):
                 if member.status != "accepted":
                     if member.status in ("selected", "offered"):
                         owing.append(member.device)
-                elif self.updates.holds(row.number, member.device, self._parameters):
+                elif member.device in held or self.updates.holds(
+                    row.number, member.device, self._parameters, as_difference=self._exact
+                ):
                     accepted.append(member.device)
                     if member.stale:
                         late.append((member.device, row.number - member.stale))
@@ -166,12 +184,15 @@ class CoordinatorState:
 
     def accept_all(self, round_number: int, passed: Sequence[Passed]) -> None:
         """Make valid updates that were written aside durable, all together."""
-        self.updates.adopt(round_number, {each.device: each.written for each in passed})
+        self.updates.adopt(
+            round_number, {each.device: each.written for each in passed if each.written}
+        )
         rows = [
             (each.device, each.samples, each.norm, each.payload_bytes, each.stale)
             for each in passed
         ]
-        self.journal.accept_all(round_number, rows)
+        holdings = {each.device: each.holding for each in passed if each.holding}
+        self.journal.accept_all(round_number, rows, holdings)
 
     def aggregate(
         self, round_number: int, devices: Sequence[str], rule: AggregationRule, seed: int = 0
@@ -190,7 +211,24 @@ class CoordinatorState:
             reference=base,
             seed=round_seed(seed, round_number),
         )
-        shared = unflatten(merged, self._layout)
+        return self._keep_model(round_number, merged)
+
+    def finish_mean(self, round_number: int, local: Sequence[str], total: ExactSum) -> Parameters:
+        """The next model: the mean of what workers have added up in `total`, and of the updates of
+        the devices `local`, which are here. It is durable as a checkpoint.
+        """
+        row = self._written_down(round_number)
+        base = flatten(self._checkpoints.load(row.model_version), self._layout)
+        if not self._parameters:
+            return self._keep_model(round_number, base)
+        samples = {row.device: row.samples for row in self.journal.members(round_number)}
+        here = self.updates.open(round_number, local, self._parameters, base)
+        for place, device in enumerate(local):
+            total.add(here.difference(place), samples[device])
+        return self._keep_model(round_number, total.mean(base))
+
+    def _keep_model(self, round_number: int, vector: NDArray[np.float32]) -> Parameters:
+        shared = unflatten(vector, self._layout)
         self._checkpoints.save(round_number, shared, self._digest)
         return shared
 

@@ -54,6 +54,22 @@ class StoredUpdates:
         self._read(client, start, row)
         return row
 
+    def difference(self, client: int) -> NDArray[np.float16]:
+        """One update as its difference to the model, `(parameters,)` float16.
+
+        OperationError when it is not kept as one, or cannot be read.
+        """
+        path = self.paths[client]
+        if path.suffix != ".float16":
+            raise OperationError(f"{path} holds whole weights, and an exact mean adds differences")
+        try:
+            numbers = np.fromfile(path, np.float16)
+        except OSError as error:
+            raise OperationError(f"cannot read {path}: {error}") from error
+        if len(numbers) != self.parameters:
+            raise OperationError(f"{path} is damaged: not {self.parameters} numbers")
+        return numbers
+
     def _read(self, client: int, start: int, row: NDArray[np.float32]) -> None:
         path = self.paths[client]
         dtype: type[np.uint16 | np.float32] = np.uint16
@@ -124,13 +140,17 @@ class UpdateStore:
         put_in_place(targets)
 
     @staticmethod
-    def discard(written: Path) -> None:
+    def discard(written: Path | None) -> None:
         """Let go of what was written aside and is not wanted any more."""
-        written.unlink(missing_ok=True)
+        if written is not None:
+            written.unlink(missing_ok=True)
 
-    def holds(self, round_number: int, device: str, parameters: int) -> bool:
-        """Whether the device's update is here and whole."""
-        return self._find(round_number, device, parameters) is not None
+    def holds(
+        self, round_number: int, device: str, parameters: int, *, as_difference: bool = False
+    ) -> bool:
+        """Whether the device's update is here and whole, and as a difference if it must be one."""
+        path = self._find(round_number, device, parameters)
+        return path is not None and (path.suffix == ".float16" or not as_difference)
 
     def open(
         self,

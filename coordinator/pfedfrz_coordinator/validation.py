@@ -62,6 +62,8 @@ class Expected:
     base_digest: str
     base: NDArray[np.float32]
     """The model that it was trained from, `(parameters,)`."""
+    exact: bool = False
+    """Whether it must be a difference in float16, as an exact mean needs it."""
     staleness: Staleness | None = None
     """For an update that counts for a later round than it was made in."""
 
@@ -91,6 +93,12 @@ def validate_update(
     """The update in `payload`; ProtocolError with the reason when any check fails."""
     label = _label(codec.header(payload), expected, policy)
     _, numbers = codec.decode_flat(payload)
+    if expected.exact and numbers.size and numbers.dtype != np.float16:
+        raise ProtocolError(
+            RejectReason.WRONG_TENSORS,
+            "whole weights in float32, and an exact mean adds differences: the device must send "
+            "delta-float16 or delta-int8",
+        )
     norm = _norm_of_step(numbers, expected.base)
     if policy.max_update_norm is not None and norm > policy.max_update_norm:
         raise ProtocolError(

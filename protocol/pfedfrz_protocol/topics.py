@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .errors import ConfigurationError
 
-__all__ = ["DeviceTopic", "Topics", "check_name"]
+__all__ = ["DeviceTopic", "Topics", "WorkerTopic", "check_name"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _MAX_NUMBER_DIGITS = 9
@@ -32,6 +32,14 @@ class DeviceTopic:
     """A topic of one device, taken apart."""
 
     device: str
+    leaf: str
+
+
+@dataclass(frozen=True)
+class WorkerTopic:
+    """A topic of one worker, taken apart."""
+
+    worker: str
     leaf: str
 
 
@@ -110,6 +118,56 @@ class Topics:
     def every_update_chunk(self) -> str:
         """The subscription filter for all updates of all devices."""
         return f"{self._binary}/device/+/update/+/+"
+
+    @property
+    def orders(self) -> str:
+        """The coordinator's orders to whichever worker the broker picks."""
+        return f"{self._text}/work/order"
+
+    @property
+    def shared_orders(self) -> str:
+        """The subscription filter by which workers share the orders: each goes to one of them."""
+        return f"$share/workers/{self.orders}"
+
+    def worker(self, worker: str, leaf: str) -> str:
+        """A JSON topic of a worker: command or event."""
+        return f"{self._text}/worker/{worker}/{leaf}"
+
+    def every_worker(self, leaf: str) -> str:
+        """The subscription filter for one leaf of every worker."""
+        return f"{self._text}/worker/+/{leaf}"
+
+    def update_chunks(self, device: str, round_number: int) -> str:
+        """The subscription filter for all chunks of a device's update for one round."""
+        return f"{self._binary}/device/{device}/update/{round_number}/+"
+
+    def sum_chunk(self, worker: str, round_number: int, share: int, chunk: int) -> str:
+        """One chunk of a worker's partial sum."""
+        return f"{self._binary}/worker/{worker}/sum/{round_number}/{share}/{chunk}"
+
+    @property
+    def every_sum_chunk(self) -> str:
+        """The subscription filter for all partial sums of all workers."""
+        return f"{self._binary}/worker/+/sum/+/+/+"
+
+    def parse_worker(self, topic: str) -> WorkerTopic | None:
+        """Worker and leaf of a JSON worker topic of this federation; None for any other topic."""
+        levels = topic.removeprefix(f"{self._text}/worker/").split("/")
+        if not topic.startswith(f"{self._text}/worker/") or len(levels) != 2:
+            return None
+        worker, leaf = levels
+        return WorkerTopic(worker, leaf) if _NAME.fullmatch(worker) else None
+
+    def parse_sum_chunk(self, topic: str) -> tuple[str, int, int, int] | None:
+        """(worker, round, share, chunk) of a partial sum's chunk; None for any other topic."""
+        levels = topic.removeprefix(f"{self._binary}/worker/").split("/")
+        if not topic.startswith(f"{self._binary}/worker/") or len(levels) != 5:
+            return None
+        worker, leaf, *rest = levels
+        round_number, share, chunk = (_number(level) for level in rest)
+        if leaf != "sum" or round_number is None or share is None or chunk is None:
+            return None
+        return (worker, round_number, share, chunk) if _NAME.fullmatch(worker) else None
 
     def parse_device(self, topic: str) -> DeviceTopic | None:
         """Device and leaf of a JSON device topic of this federation; None for any other topic."""

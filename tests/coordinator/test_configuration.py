@@ -6,6 +6,7 @@ from pfedfrz_coordinator.configuration import load_coordinator_settings
 from pfedfrz_protocol import ConfigurationError
 
 GOOD = 'federation = "demo"\nbundle = "m.pfz"\nstate_dir = "state"\n'
+EXACT = 'aggregation = "mean:exact=true"\n'
 
 
 def test_paths_start_at_the_files_folder(tmp_path: Path) -> None:
@@ -23,6 +24,12 @@ def test_paths_start_at_the_files_folder(tmp_path: Path) -> None:
         (GOOD + "broekr = 1\n", "broekr"),
         (GOOD + "[rounds]\nround = 3\n", "round"),
         (GOOD + "[rounds]\nrounds = 0\n", "rounds = 0"),
+        (GOOD + "[workers]\nenabled = true\n", 'write aggregation = "mean:exact=true"'),
+        (GOOD + 'aggregation = "median"\n[workers]\nenabled = true\n', 'aggregation is "median"'),
+        (GOOD + EXACT + "[rounds]\nbuffer = 2\n", "[rounds] buffer = 2"),
+        (GOOD + EXACT + "[validation]\nmax_samples = 1073741824\n", "max_samples = 1073741824"),
+        (GOOD + EXACT + "[workers]\ncollect_timeout_s = 0\n", "collect_timeout_s = 0"),
+        (GOOD + 'aggregation = "bucketing+mean:exact=true"\n', "nothing may come before it"),
         (GOOD.replace("demo", "de/mo"), "federation 'de/mo'"),
         ("", "federation"),
     ],
@@ -33,6 +40,14 @@ def test_a_fault_names_file_and_key(tmp_path: Path, text: str, says: str) -> Non
     with pytest.raises(ConfigurationError) as caught:
         load_coordinator_settings(path)
     assert says in str(caught.value)
+
+
+def test_workers_add_up_an_exact_mean(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(GOOD + EXACT + "[workers]\nenabled = true\n")
+    settings = load_coordinator_settings(path)
+    assert settings.workers.enabled
+    assert settings.worker_dir("w1") == tmp_path / "state" / "workers" / "w1"
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from pfedfrz_coordinator.engine_exchange import (
     Tick,
     UpdateOffered,
     UpdateRefused,
+    UpdatesLost,
     UpdateStored,
     UploadProgressed,
 )
@@ -166,6 +167,37 @@ def test_below_the_quorum_the_round_is_opened_again_and_keeps_what_it_has() -> N
     assert (again.round, again.epoch) == (1, 6)
     assert again.selected == ("b",)
     assert drive.deliver("b")[-1] == Aggregate(1, ("a", "b"))
+
+
+def test_updates_that_are_gone_when_they_are_wanted_are_asked_for_again_and_the_others_stay() -> (
+    None
+):
+    drive = Driver()
+    drive.appear("a", "b", "c")
+    drive.after(0.0)
+    members = drive.engine.present
+    assert drive.deliver("a", "b")[-1] == Aggregate(1, ("a", "b"))
+    assert members
+    note, *opened = drive(UpdatesLost(1, ("b",)))
+    assert isinstance(note, Note)
+    assert "asked for again: b" in note.text
+    again = announced(opened).announcement
+    assert (again.round, again.epoch) == (1, 6)
+    assert "a" not in again.selected
+    assert "b" in again.selected
+    drive(DeviceFailed("c", 1, 6, "no space"))
+    assert drive.deliver("b")[-1] == Aggregate(1, ("a", "b"))
+
+
+def test_updates_are_lost_of_the_round_that_is_made_and_of_no_other() -> None:
+    drive = Driver()
+    drive.appear("a", "b")
+    assert drive(UpdatesLost(1, ("a",))) == []
+    drive.deliver("a", "b")
+    assert drive(UpdatesLost(2, ("a",))) == []
+    closed = drive(AggregationDone(model(1)))
+    assert closed[0] == CloseRound(1, Purpose.TRAIN, ())
+    assert drive(UpdatesLost(1, ("a",))) == []
 
 
 def test_an_offer_for_an_earlier_epoch_of_the_open_round_is_not_refused_but_awaited_anew() -> None:

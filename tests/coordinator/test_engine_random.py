@@ -24,6 +24,7 @@ from pfedfrz_coordinator.engine_exchange import (
     Tick,
     UpdateOffered,
     UpdateRefused,
+    UpdatesLost,
     UpdateStored,
 )
 from pfedfrz_coordinator.engine_states import EngineState
@@ -193,6 +194,13 @@ class EngineMachine(RuleBasedStateMachine):
         self.now += seconds
         self.granted = {d: at for d, at in self.granted.items() if self.now < at + 7.0}
         self.send(Tick())
+
+    @rule(devices=st.sets(DEVICES, min_size=1), round_error=NEAR)
+    def lose_updates(self, devices: set[str], round_error: int) -> None:
+        number = max(0, self.engine.round + round_error)
+        if self.engine.state is EngineState.AGGREGATING and round_error == 0:
+            self.stored[number] -= devices
+        self.send(UpdatesLost(number, tuple(sorted(devices))))
 
     @rule()
     def aggregated(self) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from tiny_bundle import make_bundle
 
-from pfedfrz_coordinator.aggregation import find_rule
-from pfedfrz_coordinator.journal import Journal
+from pfedfrz_coordinator.acceptance import Passed
+from pfedfrz_coordinator.aggregation import ExactSum, find_rule
+from pfedfrz_coordinator.journal import Holding, Journal
 from pfedfrz_coordinator.state import CoordinatorState
 from pfedfrz_coordinator.validation import ValidUpdate
 from pfedfrz_protocol import (
@@ -280,3 +281,89 @@ def test_reports_are_committed_with_the_next_row_or_when_flushed(tmp_path: Path)
     journal.record_report(1, "y", "offered", LocalReport(1))
     journal.note("something")
     assert [member.status for member in reader.members(1)] == ["offered", "offered"]
+
+
+# Exact means, and updates that workers hold
+
+EXACT = find_rule("mean:exact=true")
+HOLDING = Holding("w1", "f" * 64)
+
+
+def difference(name: str, samples: int = 1) -> ValidUpdate:
+    random = np.random.default_rng(ord(name))
+    return ValidUpdate(random.standard_normal(SIZE).astype(np.float16), samples, 0.5)
+
+
+def held(name: str, samples: int = 1) -> Passed:
+    return Passed(name, samples, 0.5, 100, None, 1, holding=HOLDING)
+
+
+@pytest.mark.parametrize("local", ["", "a", "bc", "abc"])
+def test_whoever_adds_up_which_update_the_exact_mean_is_the_same_bits(
+    tmp_path: Path, local: str
+) -> None:
+    alone = CoordinatorState(tmp_path / "alone", BUNDLE, exact=True)
+    state = CoordinatorState(tmp_path / "split", BUNDLE, exact=True, workers=True)
+    elsewhere = ExactSum(SIZE)
+    for each in (alone, state):
+        each.open_round(announce(1, 1, *"abc"))
+    for place, name in enumerate("abc"):
+        update = difference(name, 10**place)
+        alone.accept(1, name, update, 100)
+        if name in local:
+            state.accept(1, name, update, 100)
+        else:
+            state.accept_all(1, [held(name, 10**place)])
+            elsewhere.add(update.numbers, 10**place)  # type: ignore[arg-type]
+    expected = alone.aggregate(1, "abc", EXACT)
+    found = state.finish_mean(1, tuple(local), elsewhere)
+    assert {n: t.tobytes() for n, t in found.items()} == {
+        n: t.tobytes() for n, t in expected.items()
+    }
+    # The same as without the exact sum, but for rounding.
+    for name, tensor in alone.aggregate(1, "abc", find_rule("mean")).items():
+        np.testing.assert_allclose(found[name], tensor, rtol=1e-6, atol=1e-6)
+        assert not np.array_equal(tensor, BUNDLE.initial_weights(Group.SHARED)[name])
+
+
+def test_an_exact_mean_of_whole_weights_is_refused(tmp_path: Path) -> None:
+    state = CoordinatorState(tmp_path, BUNDLE)
+    state.open_round(announce(1, 1, "a"))
+    state.accept(1, "a", constant(1.0), 100)
+    with pytest.raises(OperationError, match="holds whole weights"):
+        state.aggregate(1, ["a"], EXACT)
+
+
+def test_what_a_worker_holds_is_accepted_after_a_restart_until_it_is_forgotten(
+    tmp_path: Path,
+) -> None:
+    state = CoordinatorState(tmp_path, BUNDLE, exact=True, workers=True)
+    state.open_round(announce(1, 1, "a", "b", "c"))
+    state.accept_all(1, [held("a"), held("b")])
+    again = CoordinatorState(tmp_path, BUNDLE, exact=True, workers=True)
+    recovered = again.recover()
+    assert (recovered.accepted, recovered.owing) == (("a", "b"), ("c",))
+    assert again.journal.holdings(1) == {"a": HOLDING, "b": HOLDING}
+    again.journal.forget_accepted(1, "a")
+    assert again.journal.holdings(1) == {"b": HOLDING}
+    recovered = CoordinatorState(tmp_path, BUNDLE, exact=True, workers=True).recover()
+    assert (recovered.accepted, recovered.owing) == (("b",), ("a", "c"))
+
+
+def test_a_coordinator_that_works_alone_again_asks_for_what_workers_hold(tmp_path: Path) -> None:
+    state = CoordinatorState(tmp_path, BUNDLE, exact=True, workers=True)
+    state.open_round(announce(1, 1, "a"))
+    state.accept_all(1, [held("a")])
+    alone = CoordinatorState(tmp_path, BUNDLE)
+    recovered = alone.recover()
+    assert (recovered.accepted, recovered.owing) == ((), ("a",))
+    assert alone.journal.holdings(1) == {}
+
+
+def test_whole_weights_do_not_outlive_a_change_to_the_exact_mean(tmp_path: Path) -> None:
+    state = CoordinatorState(tmp_path, BUNDLE)
+    state.open_round(announce(1, 1, "a", "b"))
+    state.accept(1, "a", constant(1.0), 100)
+    state.accept(1, "b", difference("b"), 100)
+    recovered = CoordinatorState(tmp_path, BUNDLE, exact=True).recover()
+    assert (recovered.accepted, recovered.owing) == (("b",), ("a",))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -43,6 +45,16 @@ def test_a_good_update_keeps_its_numbers_as_they_came_with_samples_and_norm() ->
     assert whole.norm == update.norm
     assert whole.numbers.dtype == np.float32
     np.testing.assert_array_equal(whole.numbers, flatten(moved(0.25), CODEC.layout))
+
+
+def test_for_an_exact_mean_only_differences_pass() -> None:
+    exact = replace(EXPECTED, exact=True)
+    assert validate_update(payload(), CODEC, exact, POLICY).numbers.dtype == np.float16
+    eighths = CODEC.encode(moved(0.25), LABEL, Encoding.DELTA_INT8, BASE)
+    assert validate_update(eighths, CODEC, exact, POLICY).numbers.dtype == np.float16
+    with pytest.raises(ProtocolError, match="must send delta-float16") as caught:
+        validate_update(CODEC.encode(moved(0.25), LABEL), CODEC, exact, POLICY)
+    assert caught.value.reason is RejectReason.WRONG_TENSORS
 
 
 def test_a_difference_that_takes_a_huge_weight_beyond_float32_is_refused() -> None:

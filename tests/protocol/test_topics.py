@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfedfrz_protocol import ConfigurationError, DeviceTopic, Topics, check_name
+from pfedfrz_protocol import ConfigurationError, DeviceTopic, Topics, WorkerTopic, check_name
 
 TOPICS = Topics("demo")
 
@@ -67,3 +67,36 @@ def test_a_name_that_is_no_topic_level_is_refused(name: str) -> None:
         check_name("device", name)
     with pytest.raises(ConfigurationError, match="federation"):
         Topics(name)
+
+
+def test_topics_of_workers_are_understood_and_nothing_else_is() -> None:
+    assert TOPICS.orders == "pfedfrz/v1/demo/work/order"
+    assert TOPICS.shared_orders == "$share/workers/pfedfrz/v1/demo/work/order"
+    assert TOPICS.update_chunks("d1", 4) == "pfedfrz-bin/v1/demo/device/d1/update/4/+"
+    assert TOPICS.parse_worker(TOPICS.worker("w1", "event")) == WorkerTopic("w1", "event")
+    assert TOPICS.parse_sum_chunk(TOPICS.sum_chunk("w1", 3, 0, 17)) == ("w1", 3, 0, 17)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "pfedfrz/v1/demo/worker/w1",
+        "pfedfrz/v1/demo/worker/../event",
+        "pfedfrz/v1/other/worker/w1/event",
+        "pfedfrz-bin/v1/demo/worker/w1/sum/1/2",
+        "pfedfrz-bin/v1/demo/worker/w1/sum/1/2/x",
+        "pfedfrz-bin/v1/demo/worker/w1/sum/-1/2/3",
+        "pfedfrz-bin/v1/demo/worker/w1/sums/1/2/3",
+        "pfedfrz-bin/v1/demo/worker/w 1/sum/1/2/3",
+    ],
+)
+def test_other_topics_are_no_worker_s(topic: str) -> None:
+    assert TOPICS.parse_worker(topic) is None
+    assert TOPICS.parse_sum_chunk(topic) is None
+
+
+@given(st.text(max_size=80))
+def test_parsing_topics_of_workers_never_raises(topic: str) -> None:
+    for text in (topic, f"pfedfrz/v1/demo/worker/{topic}", f"pfedfrz-bin/v1/demo/worker/{topic}"):
+        TOPICS.parse_worker(text)
+        TOPICS.parse_sum_chunk(text)

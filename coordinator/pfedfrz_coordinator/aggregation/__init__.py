@@ -5,6 +5,8 @@ docs/aggregation.md has all of them in one table: equation, source, what they st
 
 from __future__ import annotations
 
+from .exact_sum import ExactSum
+from .mean import Mean
 from .pre_aggregation import PreAggregated, PreAggregation
 from .round_updates import RoundUpdates
 from .rows import UpdateRows, UpdatesInMemory
@@ -15,6 +17,8 @@ __all__ = [
     "PRE_AGGREGATIONS",
     "RULES",
     "AggregationRule",
+    "ExactSum",
+    "Mean",
     "PreAggregated",
     "PreAggregation",
     "RoundUpdates",

@@ -9,9 +9,14 @@ below and the rest above, with room for 2^53 samples in all: what an update adds
 is below 2^9 n_i. The mean is rounded at the end only. Several processes may so each add up a share
 of a round's updates, and whoever merges their sums gets the model that one process alone would
 have made.
+
+As bytes, a sum is the number of samples as u64, then the lower limbs as u32 and the upper ones as
+i64, all little-endian: 12 bytes a parameter.
 """
 
 from __future__ import annotations
+
+import struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +28,8 @@ _LOW_BITS = 31
 _LOW_MASK = (1 << _LOW_BITS) - 1
 _MOST_SAMPLES = 1 << 30
 _MOST_SAMPLES_IN_ALL = 1 << 53
+_SAMPLES = struct.Struct("<Q")
+_BYTES_EACH = 12
 
 
 def _integers() -> NDArray[np.int64]:
@@ -42,6 +49,11 @@ class ExactSum:
         self._low = np.zeros(parameters, np.int64)
         self._high = np.zeros(parameters, np.int64)
         self.samples = 0
+
+    @property
+    def parameters(self) -> int:
+        """How long its updates are."""
+        return len(self._low)
 
     def add(self, halves: NDArray[np.float16], samples: int) -> None:
         """Add an update; ValueError for another length, too many samples, or NaN and infinity."""
@@ -73,6 +85,37 @@ class ExactSum:
         self._low += low
         self._high += high + (self._low >> _LOW_BITS)
         self._low &= _LOW_MASK
+
+    @staticmethod
+    def encoded_bytes(parameters: int) -> int:
+        """How long the sum of updates of that length is as bytes."""
+        return _SAMPLES.size + _BYTES_EACH * parameters
+
+    def encode(self) -> bytes:
+        """The sum as bytes."""
+        low, high = self._low.astype("<u4"), self._high.astype("<i8")
+        return _SAMPLES.pack(self.samples) + low.tobytes() + high.tobytes()
+
+    @classmethod
+    def decode(cls, data: bytes, parameters: int) -> ExactSum:
+        """The sum in `data`; ValueError for bytes that no sum of that length encodes to."""
+        if len(data) != cls.encoded_bytes(parameters):
+            raise ValueError(f"{len(data)} bytes are no sum of {parameters} parameters")
+        found = cls(parameters)
+        (found.samples,) = _SAMPLES.unpack_from(data)
+        place = _SAMPLES.size + 4 * parameters
+        found._low[:] = np.frombuffer(data, "<u4", parameters, _SAMPLES.size)
+        found._high[:] = np.frombuffer(data, "<i8", parameters, place)
+        # |m_i| <= 2^40 for each sample: more cannot have been added up, and could not be merged.
+        most = found.samples << (40 - _LOW_BITS)
+        if (
+            found.samples > _MOST_SAMPLES_IN_ALL
+            or found._low.max(initial=0) > _LOW_MASK
+            or found._high.max(initial=0) > most
+            or found._high.min(initial=0) < -most
+        ):
+            raise ValueError(f"numbers that no sum of {found.samples} samples has")
+        return found
 
     def mean(self, base: NDArray[np.float32]) -> NDArray[np.float32]:
         """base + sum_i n_i d_i / sum_i n_i, `(parameters,)` float32; ValueError of no updates.

@@ -8,9 +8,27 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .round_updates import RoundUpdates
+from pfedfrz_protocol import ConfigurationError
 
-__all__ = ["Mean"]
+from .exact_sum import ExactSum
+from .round_updates import RoundUpdates
+from .rows import Differences
+
+__all__ = ["Mean", "exact_mean"]
+
+
+def exact_mean(updates: RoundUpdates) -> NDArray[np.float32]:
+    """base + sum_i n_i d_i / sum_i n_i with an exact sum; see ExactSum. Errors as for Mean."""
+    rows, base = updates.rows, updates.reference
+    if not isinstance(rows, Differences) or base is None:
+        raise ConfigurationError(
+            "mean:exact=true adds up differences as they came over the wire, which only a "
+            "coordinator keeps, and nothing may come before it; take mean"
+        )
+    total = ExactSum(rows.parameters)
+    for client, samples in enumerate(updates.weights):
+        total.add(rows.difference(client), int(samples))
+    return total.mean(base)
 
 
 class Mean(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,6 +39,10 @@ class Mean(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device states its own, so that they are one more thing for an attacker to lie about.
     """
 
+    exact: bool = False
+    """Add up float16 differences as integers, with workers or without: no order of updates, and no
+    grouping of them, changes a bit. Updates must then be differences."""
+
     name: ClassVar[str] = "mean"
     attackers: ClassVar[int] = 0
     fewest_clients: ClassVar[int] = 1
@@ -30,5 +52,10 @@ class Mean(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return 0
 
     def combine(self, updates: RoundUpdates) -> NDArray[np.float32]:
-        """The weighted mean, `(parameters,)` float32."""
+        """The weighted mean, `(parameters,)` float32.
+
+        ConfigurationError when it shall be exact and the updates are not kept as differences.
+        """
+        if self.exact:
+            return exact_mean(updates)
         return updates.weighted_sum(updates.weights / updates.weights.sum())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MixedRows", "UpdateRows", "UpdatesInMemory"]
+__all__ = ["Differences", "MixedRows", "UpdateRows", "UpdatesInMemory"]
 
 _FEW = 8
 """Up to so many rows in a mixture on average, adding them up is quicker than a matrix product."""
@@ -33,6 +33,18 @@ class UpdateRows(Protocol):
 
     def row(self, client: int, start: int, stop: int) -> NDArray[np.float32]:
         """The same columns of one update, `(stop - start,)` float32, perhaps a view."""
+
+
+@runtime_checkable
+class Differences(Protocol):
+    """Updates that can also be read as what came over the wire."""
+
+    @property
+    def parameters(self) -> int:
+        """How long each one is."""
+
+    def difference(self, client: int) -> NDArray[np.float16]:
+        """One update as its difference to the round's model, `(parameters,)` float16."""
 
 
 @dataclass(frozen=True, eq=False)

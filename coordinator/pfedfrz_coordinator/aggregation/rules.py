@@ -102,6 +102,11 @@ def find_rule(text: str) -> AggregationRule:
         raise ConfigurationError(f"aggregation {text!r}: unknown setting {wrong}; {choice}")
     made = [_make(text, kind, settings) for kind in kinds]
     rule: Any = made[-1]
+    if before and isinstance(rule, Mean) and rule.exact:
+        raise ConfigurationError(
+            f"aggregation {text!r}: an exact mean adds updates as they came, and nothing may come "
+            "before it"
+        )
     if not before:
         found: AggregationRule = rule
         return found

@@ -96,3 +96,48 @@ def test_nothing_and_other_lengths_are_refused() -> None:
         ExactSum(3).mean(np.zeros(3, np.float32))
     with pytest.raises(ValueError, match="parameters"):
         ExactSum(3).merge(ExactSum(4))
+
+
+def test_as_bytes_a_sum_is_the_same_sum() -> None:
+    total = added(updates(3, 5))
+    data = total.encode()
+    assert len(data) == ExactSum.encoded_bytes(SIZE)
+    again = ExactSum.decode(data, SIZE)
+    assert (again.encode(), again.samples) == (data, total.samples)
+    base = np.ones(SIZE, np.float32)
+    assert again.mean(base).tobytes() == total.mean(base).tobytes()
+
+
+def test_the_largest_sums_there_can_be_are_decoded() -> None:
+    for value in (65504.0, -65504.0):
+        total = ExactSum(1)
+        for _ in range(20):
+            total.add(np.array([value], np.float16), (1 << 30) - 1)
+        assert ExactSum.decode(total.encode(), 1).encode() == total.encode()
+
+
+@pytest.mark.parametrize(
+    ("samples", "low", "high"),
+    [
+        ((1 << 53) + 1, 0, 0),
+        (1, 1 << 31, 0),
+        (1, 0, (1 << 9) + 1),
+        (1, 0, -(1 << 9) - 1),
+        (0, 0, 1),
+        (1, 0, -(1 << 63)),
+    ],
+)
+def test_numbers_that_no_sum_has_are_refused(samples: int, low: int, high: int) -> None:
+    data = samples.to_bytes(8, "little") + low.to_bytes(4, "little")
+    with pytest.raises(ValueError, match="numbers that no sum"):
+        ExactSum.decode(data + high.to_bytes(8, "little", signed=True), 1)
+
+
+@given(st.binary(max_size=80))
+def test_arbitrary_bytes_are_a_sum_or_a_value_error(data: bytes) -> None:
+    for parameters in (0, 1, 3):
+        try:
+            found = ExactSum.decode(data, parameters)
+        except ValueError:
+            continue
+        assert found.encode() == data

@@ -24,7 +24,7 @@ from pfedfrz_protocol import ConfigurationError
         ("krum:attackers", "'attackers' is no setting; write 'krum:attackers=2'"),
         ("krum:attackers=1,attackers=2", "attackers is given twice"),
         ("krum:attackers=1,radius=2", "unknown setting radius; its settings are: attackers"),
-        ("mean:attackers=1", "unknown setting attackers; it takes none"),
+        ("mean:attackers=1", "unknown setting attackers; its settings are: exact"),
         ("norm-clipping:radius=0", "> 0.0 - at `$.radius`"),
         ("norm-clipping:radius=nan", "at `$.radius`"),
         ("norm-clipping:radius=inf", "at `$.radius`"),

@@ -8,6 +8,7 @@ import msgspec
 
 from pfedfrz_protocol import (
     Accepted,
+    CollectOrder,
     Command,
     Control,
     CoordinatorStatus,
@@ -29,9 +30,16 @@ from pfedfrz_protocol import (
     RoundFailed,
     RoundMetrics,
     Succession,
+    SumImpossible,
+    SumReady,
     TrainableSet,
     TransferReference,
+    UpdateHeld,
     UpdateReady,
+    UpdateUnfit,
+    UploadGoesOn,
+    UploadOrder,
+    WorkerEvent,
 )
 
 __all__ = ["EXAMPLES", "KINDS", "nasty_json"]
@@ -85,6 +93,15 @@ EXAMPLES: dict[Any, list[msgspec.Struct]] = {
     ],
     TransferReference: [_TRANSFER],
     LocalReport: [_REPORT],
+    UploadOrder: [UploadOrder(3, 7, _D, "a", _D, _TRANSFER, _MODEL)],
+    CollectOrder: [CollectOrder(3, 7, 1, (("a", _D),))],
+    WorkerEvent: [
+        UploadGoesOn(3, 7, "a", _TRANSFER),
+        UpdateHeld(3, 7, "a", _TRANSFER, 60, 0.5),
+        UpdateUnfit(3, 7, "a", _TRANSFER, RejectReason.NOT_FINITE, "NaN"),
+        SumReady(3, 7, 1, 60, _TRANSFER),
+        SumImpossible(3, 7, 1, ("a",)),
+    ],
 }
 KINDS: tuple[Any, ...] = tuple(EXAMPLES)
 

@@ -6,7 +6,7 @@ from json_mutation import change_json
 from message_examples import EXAMPLES, KINDS, nasty_json
 
 from pfedfrz_emulator.observer import FederationView
-from pfedfrz_protocol import Topics, encode_message
+from pfedfrz_protocol import Command, DeviceEvent, Topics, encode_message
 
 TOPICS = Topics("lab")
 _PLACES = (
@@ -42,7 +42,7 @@ def mutate(data: bytes, limit: int, seed: int) -> bytes | None:
 
 def seeds() -> dict[str, bytes]:
     by_name = {kind.__name__ if isinstance(kind, type) else str(kind): kind for kind in KINDS}
-    events, commands = (kind for kind in KINDS if not isinstance(kind, type))
+    events, commands = DeviceEvent, Command
     lines = [
         b"0" + encode_message(EXAMPLES[by_name["RoundAnnouncement"]][0]),
         b"2" + encode_message(EXAMPLES[by_name["DeviceStatus"]][0]),

@@ -121,6 +121,7 @@ class Admission:
         self._wrote_stranger_s = -math.inf
         self._known: dict[str, RegistryRow] = {}
         self._said: dict[str, _Said] = {}
+        self._said_by_others: dict[str, _Said] = {}
         self._boots: dict[str, deque[str]] = {}
         self._accepted: Counter[str] = Counter()
         """Accepted updates that the registry has not been told of."""
@@ -150,8 +151,10 @@ class Admission:
         status = decode_message(signed.body, DeviceStatus)
         if not signed.is_by(status.key, topic):
             raise ProtocolError(RejectReason.WRONG_SIGNATURE, "not signed with the key it carries")
-        if device in self._known or len(self._said) < len(self._known) + _MOST_REMEMBERED:
-            self._said[device] = _Said(topic, payload)
+        # A status with another key is kept apart: it must not take the place of the device's own.
+        kept = self._said if self._is_own(device, status) else self._said_by_others
+        if device in self._known or len(kept) < len(self._known) + _MOST_REMEMBERED:
+            kept[device] = _Said(topic, payload)
         self._let_in(device, status)
         if status.presence is Presence.ONLINE:
             self._watch_boots(device, status.boot_id)
@@ -206,11 +209,23 @@ class Admission:
         took = self._take_accept_list()
         if not self._registry.changed() and not took:
             return frozenset(), []
-        before = {name for name in self._known if self.is_enrolled(name)}
+        before = {name: row.key for name, row in self._known.items() if self.is_enrolled(name)}
         self._refresh()
         barred = frozenset(name for name in before if not self.is_enrolled(name))
-        again = [name for name in self._said if name not in before]
-        return barred, [(name, self._said[name].topic, self._said[name].payload) for name in again]
+        keys = {name: row.key for name, row in self._known.items()}
+        again = [
+            (name, said.topic, said.payload)
+            for kept in (self._said, self._said_by_others)
+            for name, said in kept.items()
+            if name not in before or keys.get(name) != before[name]
+        ]
+        self._said_by_others = {}
+        return barred, again
+
+    def _is_own(self, device: str, status: DeviceStatus) -> bool:
+        row = self._known.get(device)
+        owner = f"{self._federation}/device/{device}"
+        return row is None or follow_successions(row.key, status.key, status.successions, owner)
 
     # Inside
 
@@ -256,7 +271,7 @@ class Admission:
             self._refresh(device)
             return
         row, now_s = self._known.get(device), self._clock()
-        is_news = row is None or row.key != key
+        is_news = row is None  # who asked first keeps the place; another key is said with --key
         # A write to the disk for each of a stranger's messages would be a flood of its own.
         if is_news and now_s >= self._wrote_stranger_s + _STRANGERS_WRITE_S:
             self._wrote_stranger_s = now_s

@@ -148,7 +148,9 @@ class Collection:
         share = self._share(worker, number, share_number)
         if share is None or share.reassembly is None:
             return
-        share.heard_s = now_s
+        if chunk in share.reassembly.missing:
+            # Chunks are not signed: one that is there already is no sign of life.
+            share.heard_s = now_s
         payload = share.reassembly.add(chunk, data)
         if payload is None:
             return

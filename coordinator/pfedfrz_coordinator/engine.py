@@ -83,6 +83,8 @@ class StartingPoint:
     """The other members of that round, when it was open before a restart."""
     late: tuple[tuple[str, int], ...] = ()
     """Of the accepted, those made in an earlier round, with that round."""
+    counted: tuple[tuple[str, int], ...] = ()
+    """The newest round of which each device has given an update, among the last rounds."""
     recent: tuple[tuple[int, str], ...] = ()
     """(round, digest of its model) of the last rounds, whose updates may be welcome still."""
 
@@ -120,6 +122,9 @@ class RoundEngine:
         self._kept = dict.fromkeys(start.accepted, start.completed + 1) | dict(start.late)
         """Devices that have given to the round to be opened, and the rounds of their updates."""
         self._owing = set(start.owing)
+        self._counted = dict(start.counted)
+        """The newest round of which each device has given an update, where late ones are welcome:
+        one that is said again counts for no later model."""
         self._models = dict(start.recent)
         """Digest of the model that each recent round began with."""
         self._state = EngineState.WAITING
@@ -445,6 +450,8 @@ class RoundEngine:
         member = current.members.get(device)
         if member is None and not self._knows(device):
             return []
+        if late and offer.round <= self._counted.get(device, 0):
+            return [SendCommand(device, Accepted(offer.round, offer.epoch))]
         if member is None and late:
             member = current.admit(device)
         if member is None or current.purpose is Purpose.EVALUATE:
@@ -478,6 +485,7 @@ class RoundEngine:
         if number != current.number and (
             current.purpose is Purpose.EVALUATE
             or not current.number - self._policy.stale_rounds <= number < current.number
+            or number not in self._models
         ):
             return None
         return current.number
@@ -546,6 +554,8 @@ class RoundEngine:
     def _granted(self, device: str, number: int) -> Member | None:
         member = self._round.members.get(device) if self._round else None
         granted = member is not None and member.state is MemberState.GRANTED
+        # Once the round's model is being made, nothing more can come into it.
+        granted = granted and self._state is EngineState.COLLECTING
         return member if member and granted and member.origin == number else None
 
     def _on_stored(self, device: str, number: int) -> list[Action]:
@@ -553,6 +563,8 @@ class RoundEngine:
         if member is None:
             return []
         member.move(MemberSignal.ACCEPT)
+        if self._policy.stale_rounds:
+            self._counted[device] = max(number, self._counted.get(device, 0))
         return [SendCommand(device, Accepted(number, self._epoch))]
 
     def _on_refused(self, refused: UpdateRefused) -> list[Action]:

@@ -133,7 +133,9 @@ class _Upload:
     received_bytes: int = 0
     """Of chunks, those that came twice included."""
     is_complete: bool = False
-    """All is there and being judged."""
+    """All is there and was handed over to be judged."""
+    judged_into: int | None = None
+    """The round for which it is being judged now."""
 
 
 class CoordinatorService:
@@ -203,6 +205,7 @@ class CoordinatorService:
             recovered.accepted,
             recovered.owing,
             recovered.late,
+            recovered.counted,
             tuple((number, digest) for number, (digest, _) in self._bases.items()),
         )
         self._model = start.model
@@ -315,12 +318,18 @@ class CoordinatorService:
                 log.error("the broker refused: %s", refused)
             case _:
                 pass
+        # First what came before: it may close the round, and then nothing more goes into it.
+        self._handle_events()
         if self._patience_s() == 0.0 or (event is None and patience is not None):
             self._make_lasting()
+            self._handle_events()
         if self._clock() >= self._looked_for_changes_s + _LOOK_FOR_CHANGES_S:
             self._look_for_changes()
         self._finish_collection()
         self._events.append(Tick())
+        self._handle_events()
+
+    def _handle_events(self) -> None:
         while self._events:
             for action in self._engine.handle(self._events.popleft(), self._clock()):
                 self._execute(action)
@@ -459,6 +468,7 @@ class CoordinatorService:
         digest, base = self._bases[number]
         staleness = self._staleness_of(number)
         expected = Expected(device, number, digest, base, self._exact, staleness)
+        upload.judged_into = expected.into
         self._acceptance.submit(upload, upload.reassembly, key, expected)
 
     def _staleness_of(self, number: int) -> Staleness | None:
@@ -477,12 +487,21 @@ class CoordinatorService:
                     self._passed_since_s = time.monotonic()
                 self._passed.append(judged)
             else:
+                self._no_longer_judged(judged)
                 self._state.updates.discard(outcome.written)
         elif isinstance(outcome, ProtocolError):
             if wanted:
                 self._refuse(device, number, outcome, judged.payload_bytes, judged.is_signed)
-        elif wanted:
+        elif wanted and self._engine.awaits_upload(device, number):
             raise outcome
+        else:
+            # The round was closed meanwhile, and its folder with it.
+            self._no_longer_judged(judged)
+
+    def _no_longer_judged(self, judged: Judged) -> None:
+        upload = self._uploads.get(judged.device)
+        if upload is not None and upload is judged.upload:
+            upload.judged_into = None
 
     # Workers
 
@@ -513,11 +532,12 @@ class CoordinatorService:
             return  # the grant has expired, or another worker was quicker
         size = event.transfer.payload_bytes
         outcome: Passed | ProtocolError
+        is_signed = False
         match event:
             case UpdateHeld(samples=samples, norm=norm):
                 holding = Holding(worker, event.transfer.sha256)
                 outcome = Passed(device, samples, norm, size, None, number, 0, holding)
-            case UpdateUnfit(reason=reason, detail=detail):
+            case UpdateUnfit(reason=reason, detail=detail, is_signed=is_signed):
                 outcome = ProtocolError(reason, detail)
             case _:
                 self._events.append(UploadProgressed(device, number))
@@ -525,7 +545,7 @@ class CoordinatorService:
         if not upload.is_complete:
             upload.is_complete = True
             self._admission.quotas.count_chunk(device, size)
-            self._on_judged(Judged(upload, device, number, size, outcome))
+            self._on_judged(Judged(upload, device, number, size, outcome, is_signed))
 
     def _order_upload(self, desk: WorkDesk, device: str, upload: _Upload) -> None:
         try:
@@ -589,6 +609,7 @@ class CoordinatorService:
                 del self._uploads[device]
                 groups.setdefault(outcome.into, []).append(outcome)
             else:
+                self._no_longer_judged(judged)
                 self._state.updates.discard(outcome.written)
         for number, group in groups.items():
             self._state.accept_all(number, group)
@@ -676,9 +697,12 @@ class CoordinatorService:
         known = self._uploads.pop(device, None)
         try:
             if known and (known.round, known.reassembly.transfer) == (number, transfer):
+                if known.judged_into == self._engine.round:
+                    self._uploads[device] = known  # said again while it is judged
+                    return
                 # A worker is asked again, and again says that it has it.
                 is_complete = known.is_complete and self._desk is None
-                upload = _Upload(number, known.reassembly, is_complete=is_complete)
+                upload = _Upload(number, known.reassembly, known.received_bytes, is_complete)
             else:
                 upload = _Upload(number, Reassembly(transfer, self._codec.max_sealed_bytes))
         except ProtocolError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ class Recovered:
     """Of the accepted, those made in an earlier round, with that round."""
     recent: tuple[tuple[int, Parameters], ...] = ()
     """(round, the model that it began with) of the last rounds of training that are kept."""
+    counted: tuple[tuple[str, int], ...] = ()
+    """The newest round of which each device has given an update, where late ones are welcome."""
 
 
 class CoordinatorState:
@@ -124,15 +127,29 @@ class CoordinatorState:
             owing,
             late,
             self._recent_models(),
+            self._counted() if self._stale_rounds else (),
         )
 
     def _recent_models(self) -> tuple[tuple[int, Parameters], ...]:
         first = self.journal.last_closed() + 1 - self._stale_rounds
-        return tuple(
-            (row.number, self._checkpoints.load(row.model_version))
-            for row in self.journal.rounds()
-            if row.number >= first and row.closed_at and row.purpose is Purpose.TRAIN
-        )
+        found = list[tuple[int, Parameters]]()
+        for row in self.journal.rounds():
+            if row.number >= first and row.closed_at and row.purpose is Purpose.TRAIN:
+                # One that is not kept any more, as under an earlier setting, is welcome to nobody.
+                with contextlib.suppress(OperationError):
+                    found.append((row.number, self._checkpoints.load(row.model_version)))
+        return tuple(found)
+
+    def _counted(self) -> tuple[tuple[str, int], ...]:
+        """The newest round of which each device has given an update, among the last rounds."""
+        newest = dict[str, int]()
+        last = self.journal.last_closed() + 1
+        for number in range(max(1, last - self._stale_rounds), last + 1):
+            for member in self.journal.members(number):
+                if member.status == "accepted":
+                    origin = number - member.stale
+                    newest[member.device] = max(origin, newest.get(member.device, 0))
+        return tuple(newest.items())
 
     def _members_of_open_round(
         self,

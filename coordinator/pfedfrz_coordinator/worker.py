@@ -90,6 +90,7 @@ class _Upload:
 class _Judged:
     upload: _Upload
     outcome: HeldHeader | BaseException
+    is_signed: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,8 +292,10 @@ class WorkerService:
     def _judge(self, upload: _Upload, order: UploadOrder, model: RoundModel) -> None:
         """On a thread: from the chunks to an update that is safe on disk."""
         outcome: HeldHeader | BaseException
+        is_signed = False
         try:
             payload = open_tensors(upload.reassembly.assemble()).require_signer(order.key)
+            is_signed = True
             expected = Expected(order.device, order.round, model.digest, model.vector, exact=True)
             update = validate_update(payload, self._codec, expected, self._settings.validation)
             outcome = HeldHeader(update.samples, update.norm)
@@ -300,7 +303,7 @@ class WorkerService:
             self._store.put(order.round, order.device, order.transfer.sha256, outcome, numbers)
         except BaseException as error:  # the loop is who raises it
             outcome = error
-        self._link.post(_Judged(upload, outcome))
+        self._link.post(_Judged(upload, outcome, is_signed))
 
     def _on_judged(self, judged: _Judged) -> None:
         upload, outcome = judged.upload, judged.outcome
@@ -309,14 +312,20 @@ class WorkerService:
         if isinstance(outcome, HeldHeader):
             self._tell(_held(upload.order, outcome))
         elif isinstance(outcome, ProtocolError):
-            self._refuse(upload.order, outcome)
+            self._refuse(upload.order, outcome, judged.is_signed)
         else:
             raise outcome
 
-    def _refuse(self, order: UploadOrder, error: ProtocolError) -> None:
+    def _refuse(self, order: UploadOrder, error: ProtocolError, is_signed: bool = False) -> None:
         self._tell(
             UpdateUnfit(
-                order.round, order.epoch, order.device, order.transfer, error.reason, error.detail
+                order.round,
+                order.epoch,
+                order.device,
+                order.transfer,
+                error.reason,
+                error.detail,
+                is_signed,
             )
         )
 

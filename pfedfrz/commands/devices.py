@@ -89,6 +89,7 @@ def permit_join_command(config: Path, duration: str) -> None:
 @click.option("--key", metavar="HEX", help="Its public key.  [default: the one it asked with]")
 def accept_command(config: Path, device: str, key: str | None) -> None:
     """Let one device in, or let it in again with a new key."""
+    _check_accept_list(config, device, key)
     with _registry(config) as registry:
         registry.accept(device, key)
         row = registry.find(device)
@@ -116,6 +117,17 @@ def readmit_command(config: Path, device: str) -> None:
     with _registry(config) as registry:
         registry.readmit(device)
     click.echo(f"{device} is back")
+
+
+def _check_accept_list(config: Path, device: str, key: str | None) -> None:
+    """What the accept list says of a device is taken over at every start: it must not differ."""
+    from pfedfrz_coordinator.admission import read_accept_list
+    from pfedfrz_coordinator.configuration import load_coordinator_settings
+
+    path = load_coordinator_settings(config).enrolment.devices
+    listed = None if path is None else read_accept_list(path).get(device)
+    if key is not None and listed not in (None, key):
+        raise click.UsageError(f"{path} has another key for {device}: change it there instead")
 
 
 def _seconds(text: str) -> float:

@@ -106,6 +106,8 @@ class UpdateUnfit(_Tagged, frozen=True, tag="unfit"):
     transfer: TransferReference
     reason: RejectReason
     detail: Text
+    is_signed: bool = False
+    """Whether the device signed what was judged: what did not get so far may be anybody's."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))

@@ -138,11 +138,51 @@ def test_strangers_write_to_the_disk_now_and_then_only(tmp_path: Path) -> None:
     row = gate.registry.find("a")
     assert row is not None
     assert row.key == key_of("key 0").public
+    assert gate.refused("b", key_of("b")) is RejectReason.NOT_ENROLLED
+    assert gate.registry.find("b") is None
     gate.now_s += 1
-    gate.refused("a", key_of("the last"))
+    gate.refused("b", key_of("b"))
+    assert gate.registry.find("b") is not None
+
+
+def test_whoever_asks_later_under_the_same_name_takes_no_place(tmp_path: Path) -> None:
+    gate = Gate(tmp_path, permit_join_s=0)
+    gate.refused("a")
+    gate.now_s += 1
+    gate.refused("a", key_of("a thief"))
+    Registry(tmp_path).accept("a")
     row = gate.registry.find("a")
     assert row is not None
-    assert row.key == key_of("the last").public
+    assert row.key == key_of("a").public
+
+
+def test_a_board_that_was_installed_anew_is_taken_up_when_its_key_is_accepted(gate: Gate) -> None:
+    gate.status("a")
+    new = key_of("a, installed anew")
+    assert gate.refused("a", new) is RejectReason.WRONG_SIGNATURE
+    Registry(gate.directory).accept("a", new.public)
+    barred, again = gate.admission.look_for_changes()
+    assert barred == frozenset()
+    taken = []
+    for device, topic, payload in again:
+        try:
+            taken.append(gate.admission.open_status(device, topic, payload).key)
+        except ProtocolError:
+            continue
+    assert taken == [new.public]
+
+
+def test_a_strangers_status_does_not_take_the_place_of_a_quarantined_devices(gate: Gate) -> None:
+    gate.status("a")
+    for _ in range(3):
+        gate.admission.count_failure("a", "NaN", rejected=True)
+    assert gate.refused("a", key_of("b")) is RejectReason.WRONG_SIGNATURE
+    Registry(gate.directory).readmit("a")
+    _, again = gate.admission.look_for_changes()
+    own = [payload for _, _, payload in again]
+    assert gate.admission.open_status("a", TOPICS.device("a", "status"), own[0]).key == (
+        key_of("a").public
+    )
 
 
 def test_a_window_lets_in_no_more_than_a_federation_may_have(gate: Gate) -> None:

@@ -185,7 +185,7 @@ def test_after_a_restart_late_updates_are_welcome_and_none_counts_twice() -> Non
         ("a", "b"),
         ("c",),
         (("b", 1),),
-        ((1, model(0).digest), (2, model(1).digest)),
+        recent=((1, model(0).digest), (2, model(1).digest)),
     )
     drive = Driver(start, buffer=3, max_staleness=3)
     drive.appear("abcd")
@@ -194,6 +194,44 @@ def test_after_a_restart_late_updates_are_welcome_and_none_counts_twice() -> Non
     assert drive.offer("b", 3) == []
     drive.deliver("c", 2)
     assert drive.aggregated == [(3, ("a", "b", "c"))]
+
+
+def test_an_update_that_is_said_again_counts_for_no_later_model() -> None:
+    drive = started(buffer=1, max_staleness=3)
+    drive.deliver("a", 1)
+    drive.deliver("b", 2)
+    assert drive.offer("a", 1) == [SendCommand("a", Accepted(1, 5))]
+    assert not drive.engine.awaits_upload("a", 1)
+    start = StartingPoint(
+        model(2), 9, 2, counted=(("a", 1),), recent=((1, model(0).digest), (2, model(1).digest))
+    )
+    again = Driver(start, buffer=2, max_staleness=3)
+    again.appear("abcd")
+    assert again.offer("a", 1) == [SendCommand("a", Accepted(1, 9))]
+    assert SendCommand("a", Grant(3, 9)) in again.offer("a", 3)
+
+
+def test_a_late_update_of_a_round_whose_model_is_gone_is_late_and_no_fault() -> None:
+    drive = Driver(StartingPoint(model(5), 9, 5), rounds=9, buffer=2, max_staleness=3)
+    drive.appear("abcd")
+    assert [a for a in drive.offer("a", 4) if isinstance(a, SendCommand)] == []
+
+
+def test_while_the_model_is_made_nothing_more_is_accepted() -> None:
+    engine = RoundEngine(
+        RoundPolicy(rounds=2, start_devices=2, participants=1, overselect=1.0),
+        "b" * 64,
+        StartingPoint(model(0), 5),
+        0.0,
+    )
+    for device in "ab":
+        engine.handle(DeviceAppeared(device), 0.0)
+    for device in "ab":
+        engine.handle(UpdateOffered(device, 1, 5, model(0).digest, TRANSFER), 0.0)
+    first = engine.handle(UpdateStored("a", 1), 0.0)
+    assert Aggregate(1, ("a",)) in first
+    assert not engine.awaits_upload("b", 1)
+    assert engine.handle(UpdateStored("b", 1), 0.0) == []
 
 
 def test_fewer_devices_than_the_buffer_wants_still_make_a_model() -> None:

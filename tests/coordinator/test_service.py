@@ -15,12 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from identities import COORDINATOR, identity_of, key_of, signed
 
+from pfedfrz_coordinator.acceptance import AcceptancePool
 from pfedfrz_coordinator.configuration import CoordinatorSettings
 from pfedfrz_coordinator.journal import Journal
 from pfedfrz_coordinator.policy import RoundPolicy
 from pfedfrz_coordinator.quotas import QuotaPolicy
 from pfedfrz_coordinator.registry import Registry, Standing
 from pfedfrz_coordinator.service import CoordinatorService, coordinator_will
+from pfedfrz_coordinator.update_store import UpdateStore
 from pfedfrz_coordinator.validation import ValidationPolicy
 from pfedfrz_protocol import (
     SIGNATURE_BYTES,
@@ -706,6 +708,54 @@ def test_chunks_that_come_again_and_again_are_refused_in_the_end(large_lab: Lab)
     verdict = a.expect(Rejected)
     assert verdict.reason is RejectReason.QUOTA_EXCEEDED
     assert b.deliver(first, lab.payload(b, first, 1.0)) == Accepted(1, first.epoch)
+
+
+def test_an_offer_that_is_said_again_while_it_is_judged_is_judged_once(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[str] = []
+    judge = AcceptancePool._judge
+
+    def slowly(pool: AcceptancePool, upload: Any, *rest: Any) -> None:
+        judged.append("once")
+        time.sleep(0.3)
+        judge(pool, upload, *rest)
+
+    monkeypatch.setattr(AcceptancePool, "_judge", slowly)
+    _, a, _, first = begin(lab)
+    payload = lab.payload(a, first, 1.0)
+    a.offer(first, payload)
+    a.expect(Grant)
+    a.upload(1, payload)
+    for _ in range(20):
+        a.offer(first, payload)
+    assert a.expect(Accepted) == Accepted(1, first.epoch)
+    assert judged == ["once"]
+
+
+def test_a_round_that_closes_while_a_late_update_is_judged_is_no_fault_of_ours(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = UpdateStore.write_aside
+
+    def slowly(store: UpdateStore, number: int, device: str, numbers: Any) -> Path:
+        if device == "b" and number == 1:
+            time.sleep(0.5)
+        return write(store, number, device, numbers)
+
+    monkeypatch.setattr(UpdateStore, "write_aside", slowly)
+    life, a, b, first = begin(lab, buffer=1, rounds=3)
+    mine, other = lab.payload(a, first, 1.0), lab.payload(b, first, 2.0)
+    b.offer(first, other)
+    b.expect(Grant)
+    b.upload(1, other)
+    assert a.deliver(first, mine) == Accepted(1, first.epoch)
+    second = b.expect(RoundAnnouncement)
+    assert second.round == 2
+    time.sleep(0.6)
+    assert life.alive
+    b.offer(msgspec.structs.replace(first, epoch=second.epoch), other)
+    assert b.expect(Accepted) == Accepted(1, second.epoch)
 
 
 # Who may take part

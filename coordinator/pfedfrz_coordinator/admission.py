@@ -29,9 +29,9 @@ from pfedfrz_protocol import (
     ProtocolError,
     PublicKey,
     RejectReason,
-    decode_message,
     follow_successions,
-    split_signature,
+    open_introduction,
+    open_signed,
 )
 from pfedfrz_storage import read_configuration
 
@@ -135,22 +135,15 @@ class Admission:
 
     def open(self, device: str, topic: str, payload: bytes, kind: type[Kind]) -> Kind:
         """The message of an enrolled device; ProtocolError when it is not to be listened to."""
-        row = self._require_enrolled(device)
-        signed = split_signature(payload)
-        message = decode_message(signed.body, kind)
-        if not signed.is_by(row.key, topic):
-            raise ProtocolError(RejectReason.WRONG_SIGNATURE, f"not signed with {device}'s key")
-        return message
+        key = self.key_of(device)
+        return open_signed(payload, kind, topic, key, f"not signed with {device}'s key")
 
     def open_status(self, device: str, topic: str, payload: bytes) -> DeviceStatus:
         """The status of an enrolled device, or of one that is enrolled by it.
 
         ProtocolError when it is not let in, whose reason the device should be told.
         """
-        signed = split_signature(payload)
-        status = decode_message(signed.body, DeviceStatus)
-        if not signed.is_by(status.key, topic):
-            raise ProtocolError(RejectReason.WRONG_SIGNATURE, "not signed with the key it carries")
+        status = open_introduction(payload, DeviceStatus, topic)
         # A status with another key is kept apart: it must not take the place of the device's own.
         kept = self._said if self._is_own(device, status) else self._said_by_others
         if device in self._known or len(kept) < len(self._known) + _MOST_REMEMBERED:
@@ -222,11 +215,6 @@ class Admission:
         self._said_by_others = {}
         return barred, again
 
-    def _is_own(self, device: str, status: DeviceStatus) -> bool:
-        row = self._known.get(device)
-        owner = f"{self._federation}/device/{device}"
-        return row is None or follow_successions(row.key, status.key, status.successions, owner)
-
     # Inside
 
     def _require_enrolled(self, device: str) -> RegistryRow:
@@ -236,6 +224,12 @@ class Admission:
         if row.standing is not Standing.ENROLLED:
             raise _refusal(row)
         return row
+
+    def _is_own(self, device: str, status: DeviceStatus) -> bool:
+        """Whether the key is the device's, or follows from it; an unknown device may have any."""
+        row = self._known.get(device)
+        owner = f"{self._federation}/device/{device}"
+        return row is None or follow_successions(row.key, status.key, status.successions, owner)
 
     def _let_in(self, device: str, status: DeviceStatus) -> None:
         row = self._known.get(device)
@@ -247,8 +241,7 @@ class Admission:
         if row.standing is Standing.REVOKED:
             raise _refusal(row)
         if status.key != row.key:
-            owner = f"{self._federation}/device/{device}"
-            if not follow_successions(row.key, status.key, status.successions, owner):
+            if not self._is_own(device, status):
                 raise ProtocolError(
                     RejectReason.WRONG_SIGNATURE,
                     f"{device} is known by another key ({row.key[:12]}...); if it was installed "
@@ -270,10 +263,10 @@ class Admission:
             log.info("%s is enrolled with the key %s...", device, key[:12])
             self._refresh(device)
             return
-        row, now_s = self._known.get(device), self._clock()
-        is_news = row is None  # who asked first keeps the place; another key is said with --key
-        # A write to the disk for each of a stranger's messages would be a flood of its own.
-        if is_news and now_s >= self._wrote_stranger_s + _STRANGERS_WRITE_S:
+        now_s = self._clock()
+        # Who asked first keeps the place; another key is said with --key. And a write to the disk
+        # for each of a stranger's messages would be a flood of its own.
+        if device not in self._known and now_s >= self._wrote_stranger_s + _STRANGERS_WRITE_S:
             self._wrote_stranger_s = now_s
             self._registry.let_wait(device, key)
             self._refresh(device)

@@ -75,11 +75,9 @@ class Quotas:
         gained = (now_s - bucket.filled_s) * self._policy.messages_per_s
         bucket.tokens = min(burst, bucket.tokens + gained)
         bucket.filled_s = now_s
-        traffic = self._traffic.setdefault(sender, Traffic())
-        traffic.messages += 1
-        traffic.payload_bytes += payload_bytes
+        self.count(sender, payload_bytes)
         if bucket.tokens < 1:
-            traffic.ignored += 1
+            self.count_ignored(sender)
             return False
         bucket.tokens -= 1
         return True
@@ -92,15 +90,11 @@ class Quotas:
         """How many bytes of chunks may come for an upload of that length."""
         return int(announced_bytes * (1 + self._policy.resent_share)) + slack_bytes
 
-    def count_chunk(self, sender: str, payload_bytes: int) -> None:
-        """Count a chunk of an upload."""
+    def count(self, sender: str, payload_bytes: int) -> None:
+        """Count a message that no bucket bounds, as a chunk of an upload is."""
         traffic = self._traffic.setdefault(sender, Traffic())
         traffic.messages += 1
         traffic.payload_bytes += payload_bytes
-
-    def forget(self, sender: str) -> None:
-        """The sender is not known any more."""
-        self._buckets.pop(sender, None)
 
     def drain(self) -> dict[str, Traffic]:
         """The counts since the last call."""

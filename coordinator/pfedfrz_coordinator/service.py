@@ -108,11 +108,15 @@ _LARGEST_GROUP = 64
 
 def coordinator_will(settings: CoordinatorSettings, bundle: Bundle, identity: OwnIdentity) -> Will:
     """What the broker says of a coordinator that vanished."""
-    status = CoordinatorStatus(
-        Presence.OFFLINE, bundle.manifest.digest, 0, identity.key.public, identity.successions
-    )
+    status = _status(Presence.OFFLINE, bundle.manifest.digest, 0, identity)
     topic = Topics(settings.federation).coordinator_status
     return Will(topic, sign_message(status, topic, identity.key))
+
+
+def _status(
+    presence: Presence, bundle: str, epoch: int, identity: OwnIdentity
+) -> CoordinatorStatus:
+    return CoordinatorStatus(presence, bundle, epoch, identity.key.public, identity.successions)
 
 
 @dataclass(frozen=True)
@@ -282,10 +286,7 @@ class CoordinatorService:
         self._link.post(ControlRequested(desired))
 
     def _announce_presence(self, presence: Presence) -> None:
-        identity = self._identity
-        status = CoordinatorStatus(
-            presence, self._digest, self._engine.epoch, identity.key.public, identity.successions
-        )
+        status = _status(presence, self._digest, self._engine.epoch, self._identity)
         self._publish_state(self._topics.coordinator_status, status)
 
     def _publish_state(self, topic: str, message: msgspec.Struct) -> None:
@@ -439,7 +440,7 @@ class CoordinatorService:
         if not self._engine.awaits_upload(device, number):
             return  # the grant has expired, or the device has failed since: it is asked again
         quotas, transfer = self._admission.quotas, upload.reassembly.transfer
-        quotas.count_chunk(device, len(data))
+        quotas.count(device, len(data))
         upload.received_bytes += len(data)
         try:
             if upload.received_bytes > quotas.upload_limit(transfer.payload_bytes, CHUNK_BYTES):
@@ -544,7 +545,7 @@ class CoordinatorService:
                 return
         if not upload.is_complete:
             upload.is_complete = True
-            self._admission.quotas.count_chunk(device, size)
+            self._admission.quotas.count(device, size)
             self._on_judged(Judged(upload, device, number, size, outcome, is_signed))
 
     def _order_upload(self, desk: WorkDesk, device: str, upload: _Upload) -> None:

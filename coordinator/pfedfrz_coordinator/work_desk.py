@@ -11,8 +11,6 @@ import logging
 from collections.abc import Callable, Mapping
 
 from pfedfrz_protocol import (
-    ProtocolError,
-    RejectReason,
     SigningKey,
     SumImpossible,
     SumReady,
@@ -22,9 +20,8 @@ from pfedfrz_protocol import (
     UploadGoesOn,
     UploadOrder,
     WorkerEvent,
-    decode_message,
+    open_signed,
     sign_message,
-    split_signature,
 )
 from pfedfrz_transport import Link, LinkOverflow
 
@@ -81,13 +78,13 @@ class WorkDesk:
         sender = self._topics.parse_worker(topic)
         if sender is None or sender.leaf != "event":
             return None
-        signed = split_signature(payload)
-        event: WorkerEvent = decode_message(signed.body, WorkerEvent)  # type: ignore[arg-type]
-        if not signed.is_by(self._key.public, topic):
-            raise ProtocolError(
-                RejectReason.WRONG_SIGNATURE,
-                f"worker {sender.worker} has another key than this coordinator",
-            )
+        event: WorkerEvent = open_signed(
+            payload,
+            WorkerEvent,  # type: ignore[arg-type]
+            topic,
+            self._key.public,
+            f"worker {sender.worker} has another key than this coordinator",
+        )
         if not isinstance(event, SumReady | SumImpossible):
             return sender.worker, event
         if self._collection is not None:

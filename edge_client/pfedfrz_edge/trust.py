@@ -19,9 +19,9 @@ from pfedfrz_protocol import (
     ProtocolError,
     RejectReason,
     decode_json,
-    decode_message,
     follow_successions,
-    split_signature,
+    open_introduction,
+    open_signed,
 )
 from pfedfrz_storage import write_atomically
 
@@ -58,21 +58,14 @@ class CoordinatorTrust:
 
     def open(self, topic: str, payload: bytes, kind: type[Kind]) -> Kind:
         """The coordinator's message; ProtocolError for anybody else's and for what is malformed."""
-        signed = split_signature(payload)
-        message = decode_message(signed.body, kind)
-        if self._key is None or not signed.is_by(self._key, topic):
-            raise ProtocolError(RejectReason.WRONG_SIGNATURE, "not signed by our coordinator")
-        return message
+        return open_signed(payload, kind, topic, self._key or "", "not signed by our coordinator")
 
     def hear_status(self, topic: str, payload: bytes) -> bool:
         """Take a coordinator's status; whether another key is trusted after it.
 
         Raises ProtocolError when it is not from the coordinator that we know.
         """
-        signed = split_signature(payload)
-        status = decode_message(signed.body, CoordinatorStatus)
-        if not signed.is_by(status.key, topic):
-            raise ProtocolError(RejectReason.WRONG_SIGNATURE, "not signed with the key it carries")
+        status = open_introduction(payload, CoordinatorStatus, topic)
         if status.key == self._key:
             return False
         if self._key is None:

@@ -57,6 +57,7 @@ class RunWatch:
             if not (self.broker.is_running or self._is_broker_expected_back):
                 raise OperationError(f"the broker has ended in mid-run; see {self.broker.log_path}")
             self._give_up_if_hopeless()
+            self._give_up_if_nothing_opens()
         self._look()
 
     @property
@@ -118,7 +119,6 @@ class RunWatch:
 
     def _give_up_if_hopeless(self) -> None:
         opened = self.view.announcement
-        self._give_up_if_nothing_opens()
         if opened is None or not self.view.is_hopeless:
             self._hopeless_since_s = None
         elif self._hopeless_since_s is None:

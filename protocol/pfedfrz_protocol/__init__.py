@@ -76,7 +76,14 @@ from .messages import (
 from .methods import METHODS, Hyperparameters, Method, find_method
 from .partition import Group, Partition, TensorSpec, partition_by_patterns, uniform_partition
 from .schedule import Phase, Schedule, TrainableSet, copied_name, copy_name
-from .signed import SignedMessage, open_message, sign_message, split_signature
+from .signed import (
+    SignedMessage,
+    open_introduction,
+    open_message,
+    open_signed,
+    sign_message,
+    split_signature,
+)
 from .signed_tensors import SealedTensors, open_tensors, seal_tensors
 from .state_machine import IllegalTransition, next_state
 from .strict_json import decode_json
@@ -199,7 +206,9 @@ __all__ = [
     "make_succession",
     "next_state",
     "numbers_in",
+    "open_introduction",
     "open_message",
+    "open_signed",
     "open_tensors",
     "parse_choice",
     "partition_by_patterns",

@@ -15,14 +15,31 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 
 from .errors import ProtocolError, RejectReason
 from .identity import SIGNATURE_BYTES, SigningKey, verifies
-from .messages import MAX_MESSAGE_BYTES, Message, decode_message, encode_message
+from .messages import (
+    MAX_MESSAGE_BYTES,
+    CoordinatorStatus,
+    DeviceStatus,
+    Message,
+    decode_message,
+    encode_message,
+)
 
-__all__ = ["SignedMessage", "open_message", "sign_message", "split_signature"]
+__all__ = [
+    "SignedMessage",
+    "open_introduction",
+    "open_message",
+    "open_signed",
+    "sign_message",
+    "split_signature",
+]
+
+Introduction = TypeVar("Introduction", CoordinatorStatus, DeviceStatus)
 
 _OPEN = b',"signature":"'
 _CLOSE = b'"}'
@@ -74,3 +91,26 @@ def split_signature(payload: bytes) -> SignedMessage:
 def open_message(payload: bytes, kind: type[Message]) -> Message:
     """The message in a signed payload, for a reader who asks nobody's key."""
     return decode_message(split_signature(payload).body, kind)
+
+
+def open_signed(
+    payload: bytes, kind: type[Message], topic: str, key: str, otherwise: str
+) -> Message:
+    """The message that the owner of `key` signed for that topic.
+
+    ProtocolError for what is no message of that kind, and with `otherwise` for anybody else's.
+    """
+    signed = split_signature(payload)
+    message = decode_message(signed.body, kind)
+    if not signed.is_by(key, topic):
+        raise ProtocolError(RejectReason.WRONG_SIGNATURE, otherwise)
+    return message
+
+
+def open_introduction(payload: bytes, kind: type[Introduction], topic: str) -> Introduction:
+    """A status, signed with the key that it carries; whether that key is good is another matter."""
+    signed = split_signature(payload)
+    status = decode_message(signed.body, kind)
+    if not signed.is_by(status.key, topic):
+        raise ProtocolError(RejectReason.WRONG_SIGNATURE, "not signed with the key it carries")
+    return status

@@ -35,7 +35,7 @@ def test_everything_is_counted_and_told_once() -> None:
     quotas = Quotas(QuotaPolicy(messages_per_s=1, burst_messages=1), Clock())
     for _ in range(3):
         quotas.take("a", 100)
-    quotas.count_chunk("a", 1000)
+    quotas.count("a", 1000)
     quotas.count_ignored("a")
     traffic = quotas.drain()
     assert {name: replace(t) for name, t in traffic.items()} == {

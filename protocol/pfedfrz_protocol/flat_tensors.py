@@ -23,7 +23,8 @@ __all__ = ["FlatForm", "add_halves", "flat_form", "halves_square"]
 _BLOCK = 32_768
 """Numbers handled at once: what lies between two steps stays in the processor's cache, and a step
 is long enough that threads which work beside each other seldom wait for the interpreter."""
-_HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+with np.errstate(invalid="ignore"):  # arm64 tells of the signalling NaNs among them
+    _HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 """The value of every float16 by its bits: looking up is twice as quick as numpy's conversion."""
 
 

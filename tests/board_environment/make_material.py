@@ -1,8 +1,9 @@
 """Makes what a board's environment is checked with: a bundle, samples, and the right answer.
 
-    python tests/board_environment/make_material.py DIRECTORY
+    python tests/board_environment/make_material.py DIRECTORY [RUNTIME ...]
 
-runs where torch is. `train_and_compare.py` runs where it is not.
+runs where torch is, and exports for those runtimes, onnxruntime by default.
+`train_and_compare.py` runs where torch is not.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SEED = 7
 SAMPLES = 75
 
 
-def main(directory: Path) -> None:
+def main(directory: Path, runtimes: list[str]) -> None:
     """Write model.pfz, samples.npz and expected.npz."""
     directory.mkdir(parents=True, exist_ok=True)
     method, model = find_method("pfedfrz"), build_model("cnn-small", 10, SEED)
@@ -33,6 +34,7 @@ def main(directory: Path) -> None:
         input_spec=model.input,
         partition=method_partition(method, model, ()),
         schedule=method.schedule(Hyperparameters(momentum=0.5, weight_decay=1e-3)),
+        runtimes=runtimes,
     )
     save_bundle(bundle, directory / "model.pfz")
     random = np.random.default_rng(SEED)
@@ -57,4 +59,4 @@ def main(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:] or ["onnxruntime"])

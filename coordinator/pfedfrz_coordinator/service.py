@@ -334,6 +334,8 @@ class CoordinatorService:
         while self._events:
             for action in self._engine.handle(self._events.popleft(), self._clock()):
                 self._execute(action)
+        # Told by now, or of a round that was closed meanwhile: no later verdict is about them.
+        self._refused.clear()
 
     def _rarely(self, what: str) -> bool:
         """True at the 1st, 2nd, 4th, 8th ... call: a flood of messages is no flood of the log."""

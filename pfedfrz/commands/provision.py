@@ -69,6 +69,15 @@ _NEW, _MEMBERS, _BROKER = "A new federation", "Devices", "Broker"
     metavar="NAME",
     help="Of the new boards.  [default: onnxruntime]",
 )
+@option(
+    _MEMBERS,
+    "--first-boot",
+    "wheel",
+    type=click.Path(path_type=Path),
+    metavar="WHEEL",
+    help="Also make first-boot.sh and cloud-init's user-data in the devices' folders, with which a "
+    "flashed card installs this wheel of pfedfrz and enrols by itself.",
+)
 @option(_BROKER, "--port", type=int, metavar="N", help="For TLS.  [default: 8883]")
 @option(_BROKER, "--bind", metavar="ADDRESS", help="Listen there only.  [default: everywhere]")
 @option(
@@ -111,6 +120,7 @@ def command(
     train: str,
     test: str | None,
     runtime: str,
+    wheel: Path | None,
     port: int | None,
     bind: str | None,
     broker_user: str | None,
@@ -128,6 +138,7 @@ def command(
     Examples:  pfedfrz provision fleet --federation lab --host broker.lan \\
                    --bundle model.pfz --devices 3
                pfedfrz provision fleet --devices 5
+               pfedfrz provision fleet --first-boot dist/pfedfrz-0.1.0-py3-none-any.whl
                pfedfrz provision fleet --revoke device-01
                pfedfrz provision fleet --renew-certificates
     """
@@ -135,7 +146,7 @@ def command(
     from pfedfrz_provision import revoke as take_out
 
     if revoke is not None:
-        others = (federation, hosts, bundle, accounts, count, names, port, bind, renew)
+        others = (federation, hosts, bundle, accounts, count, names, port, bind, renew, wheel)
         if any(others) or broker_user or broker_directory:
             raise click.UsageError("--revoke goes with no other option but --json")
         done = take_out(directory, revoke)
@@ -153,6 +164,7 @@ def command(
             certificate_days=certificate_days,
             renew=renew,
             data=DeviceData(train, test, runtime),
+            wheel=wheel,
         )
         done = provision(directory, request, bundle)
     if as_json:
@@ -192,6 +204,10 @@ def _describe(done: Provisioned, revoked: str | None) -> list[str]:
         lines.append("nothing was asked for that is not there already")
     if done.renewed and done.accounts.value == "certificate":
         lines.append("  tls.pem of every member: to its board; its key stays")
+    lines += [
+        f"  {done.directory}/devices/{name}/first-boot.sh: prepare-card.sh puts it on its card"
+        for name in done.first_boot
+    ]
     lines += [f"  new: {done.directory}/devices/{name}  to its board" for name in done.added]
     return lines
 

@@ -19,6 +19,7 @@ from pfedfrz_storage import lock_directory, read_bundle_file
 
 from .authority import Authority
 from .changes import Owner, apply_changes, remove_partial
+from .first_boot import CLOUD_INIT, SCRIPT, FirstBoot, write_first_boot
 from .plan import (
     AUTHORITY_CERTIFICATE,
     AUTHORITY_KEY,
@@ -37,7 +38,7 @@ from .request import Request
 __all__ = ["Provisioned", "provision", "revoke"]
 
 _PORT = 8883
-_FOR_ONE_DEVICE = ("device.key", "password", "tls.key")
+_FOR_ONE_DEVICE = ("device.key", "password", "tls.key", SCRIPT, CLOUD_INIT)
 
 
 class Provisioned(msgspec.Struct, frozen=True):
@@ -60,6 +61,8 @@ class Provisioned(msgspec.Struct, frozen=True):
     renewed: bool = False
     certificates_until: str | None = None
     """The day on which the certificates of this call end, UTC; None when it made none."""
+    first_boot: tuple[str, ...] = ()
+    """The devices whose first boot was made."""
 
 
 def provision(directory: Path, request: Request, bundle: Path | None = None) -> Provisioned:
@@ -69,10 +72,16 @@ def provision(directory: Path, request: Request, bundle: Path | None = None) -> 
     either way nothing is left half-made.
     """
     now = datetime.now(timezone.utc)
+    first_boot = FirstBoot.read(request.wheel) if request.wheel else None
     if (directory / REGISTRY).exists():
         with _opened(directory) as (registry, authority):
-            return _extend(directory, registry, authority, request, bundle, now)
-    return _make(directory, request, bundle, now)
+            done = _extend(directory, registry, authority, request, bundle, now)
+    else:
+        done = _make(directory, request, bundle, now)
+    if first_boot is None:
+        return done
+    ready = write_first_boot(directory, done.devices, first_boot)
+    return msgspec.structs.replace(done, first_boot=ready)
 
 
 def revoke(directory: Path, device: str) -> Provisioned:

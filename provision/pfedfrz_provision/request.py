@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pfedfrz_protocol import ConfigurationError, check_name
 
@@ -36,6 +37,8 @@ class Request:
     certificate_days: int = 730
     renew: bool = False
     data: DeviceData = field(default_factory=DeviceData)
+    wheel: Path | None = None
+    """What boards install at their first start; files for that are made when it is given."""
 
     def __post_init__(self) -> None:
         """Raises ConfigurationError for what no federation can have."""

@@ -106,7 +106,7 @@ install_device() {
     systemctl disable pfedfrz-first-boot.service 2>/dev/null || true
     rm -f "$unit"
     rm -rf "$place"
-    say "this board is installed; see: pfedfrz device status --config /etc/pfedfrz/device.toml"
+    say "this board is installed; see: pfedfrz device status --config /etc/pfedfrz/device/device.toml"
 }
 
 case ${1-} in

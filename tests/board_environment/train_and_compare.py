@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from emulated_memory import peak_memory
 
 from pfedfrz_edge.local_data import LocalData, load_labelled
 from pfedfrz_edge.local_training import LocalTraining
@@ -48,28 +49,8 @@ def main(directory: Path, runtime: str) -> None:
     assert difference < TOLERANCE, f"weights differ by {difference:g}"
     print(
         f"python {sys.version.split()[0]}, {runtime} {importlib.metadata.version(runtime)}, "
-        f"numpy {np.__version__}: weights within {difference:.1e}, {_memory()}"
+        f"numpy {np.__version__}: weights within {difference:.1e}, {peak_memory()}"
     )
-
-
-def _memory() -> str:
-    """The most that this process ever held; under an emulator, and without what is only that's.
-
-    What qemu translates lies in memory that can be written and executed, which nothing else has
-    here; qemu's own program is named.
-    """
-    peak_kib = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
-    emulator_kib, is_emulators = 0, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        fields = line.split()
-        if len(fields) >= 5 and "-" in fields[0]:
-            is_emulators = fields[1].startswith("rwx") or "qemu" in fields[-1]
-        elif is_emulators and fields[0] == "Rss:":
-            emulator_kib += int(fields[1])
-    if not emulator_kib:
-        return f"{peak_kib >> 10} MiB at most"
-    own = (peak_kib - emulator_kib) >> 10
-    return f"{own} MiB at most, and {emulator_kib >> 10} MiB of the emulator"
 
 
 if __name__ == "__main__":

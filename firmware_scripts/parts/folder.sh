@@ -52,12 +52,12 @@ check_same_member() {
 }
 
 # Sets `description`, which is recorded: whose folder, then the digests of its files. State of an
-# earlier try is none of it.
+# earlier try is none of it, nor what is for a card.
 describe_folder() {
     description=$(
         printf '%s/%s\n' "$federation" "$member"
         cd "$folder"
-        find . -path ./state -prune -o -type f ! -name '*.whl' -print0 | sort -z | xargs -0 sha256sum
+        find . -path ./state -prune -o -type f ! -name '*.whl' ! -name first-boot.sh ! -name user-data -print0 | sort -z | xargs -0 sha256sum
     )
 }
 
@@ -88,7 +88,7 @@ stage_folder() {
     install -d -m 0755 "$state"
     install -d -m 0700 "$staged"
     cp -R --no-preserve=mode,ownership "$folder/." "$staged"
-    rm -rf "$staged/state" "$staged"/*.whl
+    rm -rf "$staged/state" "$staged"/*.whl "$staged/first-boot.sh" "$staged/user-data"
     chown -R "$account:$account" "$staged"
     chmod -R go= "$staged"
     check_staged "$staged" "$version"

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from emulated_board import EmulatedBoard
+from emulated_memory import PeakMemory, peak_memory
 from provisioned_lab import Lab
 
 from pfedfrz_coordinator.checkpoints import Checkpoints
@@ -31,11 +33,6 @@ from pfedfrz_models import build_model, method_partition
 from pfedfrz_protocol import Bundle, Group, Hyperparameters, Parameters, Purpose, find_method
 from pfedfrz_provision import Accounts, DeviceData, Request, provision
 from pfedfrz_storage import read_bundle_file
-
-from .emulated_board import EmulatedBoard
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "board_environment"))
-from emulated_memory import PeakMemory, peak_memory
 
 SOURCES = Path(__file__).parents[2]
 RUNTIMES = ("onnxruntime", "executorch")
@@ -204,7 +201,7 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def finished(federation: Federation) -> Iterator[Finished]:
+def finished(federation: Federation) -> Finished:
     """Both rounds, with the board and two x86-64 devices, over Mosquitto with TLS."""
     lab, board = federation.lab, federation.board
     toml = lab.folder("coordinator") / "coordinator.toml"
@@ -233,7 +230,7 @@ def finished(federation: Federation) -> Iterator[Finished]:
                 *("--config", "/etc/pfedfrz/device/device.toml"),
                 sys=federation.runtime == "executorch",
             ),
-            board.environment,
+            env=board.environment,
         )
         coordinator = start([*pfedfrz, "coordinator", "--config", str(toml)])
         deadline = time.monotonic() + PATIENCE_S
@@ -250,7 +247,7 @@ def finished(federation: Federation) -> Iterator[Finished]:
     finally:
         journal.close()
     train_s = [row.report.train_s for row in rows if row.device == "board" and row.report]
-    yield Finished(
+    return Finished(
         memory,
         train_s,
         board.root / "var" / "lib" / "pfedfrz" / "device",

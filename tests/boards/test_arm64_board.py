@@ -226,7 +226,7 @@ def finished(federation: Federation) -> Finished:
                 *("--config", "/etc/pfedfrz/device/device.toml"),
                 sys=federation.runtime == "executorch",
             ),
-            env=board.environment,
+            board.environment,
         )
         coordinator = start([*pfedfrz, "coordinator", "--config", str(toml)])
         deadline = time.monotonic() + PATIENCE_S

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pfedfrz_edge.agent import DeviceAgent, device_will
 from pfedfrz_edge.configuration import DataSettings, DeviceSettings
-from pfedfrz_edge.local_data import LocalData
+from pfedfrz_edge.data import LocalData
 from pfedfrz_edge.local_training import LocalTraining, LocalUpdate
 from pfedfrz_edge.outbox import Outbox
 from pfedfrz_edge.personal_store import PersonalStore, StoredPersonal
@@ -246,7 +246,7 @@ class Lab:
             device="me",
             bundle=Path("unused"),
             state_dir=disk,
-            data=DataSettings(Path("unused")),
+            data=DataSettings("unused"),
             seed=9,
             encoding=Encoding.FLOAT32,
             heartbeat_s=0.02,

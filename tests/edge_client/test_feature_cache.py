@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pfedfrz_edge.data import LocalData
 from pfedfrz_edge.feature_cache import FeatureBudget, cached_features
-from pfedfrz_edge.local_data import LocalData
 from pfedfrz_edge.local_training import LocalTraining, LocalUpdate, TrainingCancelled
 from pfedfrz_edge.runtimes import FeatureRuntime, Runtime, StepResult, load_runtime
 from pfedfrz_export import export_bundle

@@ -15,7 +15,7 @@ import pytest
 from identities import COORDINATOR, key_of, signed
 
 from pfedfrz_edge.configuration import load_device_settings
-from pfedfrz_edge.local_data import LocalData
+from pfedfrz_edge.data import LocalData
 from pfedfrz_edge.outbox import Outbox
 from pfedfrz_edge.process import read_local_data, run_device
 from pfedfrz_emulator.brokers import RunningBroker, start_broker
@@ -124,7 +124,7 @@ def test_data_that_does_not_fit_the_bundle_is_said(board: Board) -> None:
 
 def test_without_a_test_set_there_is_none(board: Board, wide_bundle: Bundle) -> None:
     settings = load_device_settings(board.configure(test=False))
-    data = read_local_data(settings, wide_bundle)
+    data = read_local_data(settings, wide_bundle).latest()
     assert data.test is None
     assert (len(data.train), data.classes) == (40, 3)
 

@@ -12,7 +12,7 @@ import pytest
 from identities import key_of
 from numpy.typing import NDArray
 
-from pfedfrz_edge.local_data import LabelledData, LocalData
+from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.local_training import LocalTraining
 from pfedfrz_edge.personal_store import PersonalStore, StoredPersonal
 from pfedfrz_edge.runtimes import Runtime, StepResult

@@ -39,6 +39,10 @@ _MOST_LINES = 5
 """So many bad rows are named at a look; the others are counted."""
 
 
+_Row = tuple[list[float], list[float], bytes]
+"""Features, labels, and what the sample is known by."""
+
+
 @dataclass
 class _Progress:
     """How far a file has been read, and the newest samples of it."""
@@ -64,7 +68,7 @@ class CsvTable:
         path: Path,
         spec: InputSpec,
         loss: LossSpec,
-        settings: CsvSettings = CsvSettings(),
+        settings: CsvSettings,
         max_samples: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -121,7 +125,7 @@ class CsvTable:
 
     def _read_lines(self, file: BinaryIO, progress: _Progress, is_fresh: bool) -> bool:
         """Add the lines from here on; whether none was left for the next time."""
-        rows: list[tuple[list[float], list[float], bytes]] = []
+        rows: list[_Row] = []
         bad: list[str] = []
         is_whole = True
         while line := file.readline(_LONGEST_LINE):
@@ -154,9 +158,7 @@ class CsvTable:
                         progress.bad)  # fmt: skip
         return is_whole
 
-    def _row(
-        self, line: bytes, progress: _Progress
-    ) -> tuple[list[float], list[float], bytes] | None:
+    def _row(self, line: bytes, progress: _Progress) -> _Row | None:
         """The sample in a line; None for an empty one and for the names of the columns."""
         text = line.decode("utf-8-sig" if progress.lines == 1 else "utf-8", errors="replace")
         text = text.rstrip("\r\n")
@@ -181,8 +183,8 @@ class CsvTable:
         wanted = math.prod(self._spec.shape)
         if len(columns.features) != wanted:
             raise ConfigurationError(
-                f"{self.name}: {len(columns.features)} features, the bundle's model takes {wanted}; "
-                "name them with features = [...] under [data.csv]"
+                f"{self.name}: {len(columns.features)} features, the bundle's model takes "
+                f"{wanted}; name them with features = [...] under [data.csv]"
             )
         return columns
 
@@ -195,9 +197,7 @@ class CsvTable:
         if len(bad) <= _MOST_LINES:
             log.warning("%s: skipped %s", self.name, complaint)
 
-    def _keep(
-        self, rows: list[tuple[list[float], list[float], bytes]], progress: _Progress
-    ) -> None:
+    def _keep(self, rows: list[_Row], progress: _Progress) -> None:
         """Scale the rows, and let go of what is older than the newest that are kept."""
         if not rows:
             return

@@ -33,7 +33,7 @@ class NotAnImage(ValueError):
 def decode_image(
     content: bytes, shape: tuple[int, int, int], fit: Fit, max_pixels: float
 ) -> NDArray[np.uint8]:
-    """The pixels, `shape` = (channels, height, width) uint8, with one channel (grey) or three (RGB).
+    """Pixels of `shape` (channels, height, width) uint8, one channel (grey) or three (RGB).
 
     Turned as its EXIF data say; transparency is dropped. Another size is brought to the model's by
     Pillow's bilinear filter, which takes the mean where it shrinks. Raises NotAnImage.

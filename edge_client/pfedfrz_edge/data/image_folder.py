@@ -52,7 +52,7 @@ class ImageFolder:
         root: Path,
         spec: InputSpec,
         loss: LossSpec,
-        settings: ImageSettings = ImageSettings(),
+        settings: ImageSettings,
         max_samples: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -174,8 +174,8 @@ def _wanted_labels(root: Path, spec: InputSpec, loss: LossSpec) -> int:
     if loss.kind is LossKind.BINARY_CROSS_ENTROPY and spec.classes == 1:
         return 2
     raise ConfigurationError(
-        f"{root}: a folder says one label for each image, the bundle's loss {loss.kind.value} wants "
-        f"{spec.classes} numbers; use an .npz file or a factory"
+        f"{root}: a folder says one label for each image, the bundle's loss {loss.kind.value} "
+        f"wants {spec.classes} numbers; use an .npz file or a factory"
     )
 
 

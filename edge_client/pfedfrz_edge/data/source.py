@@ -84,6 +84,6 @@ def hash_of_rows(x: NDArray[np.float32]) -> Hashes:
 
 
 def most_samples(spec: InputSpec, max_samples: int) -> int:
-    """How many samples are kept: `max_samples` (0 for no wish), and what the memory has room for."""
+    """How many samples are kept: `max_samples` (0 for no wish), as far as there is memory."""
     room = memory_of_machine() // _SHARE_OF_MEMORY // (4 * max(1, math.prod(spec.shape)))
     return max(1, min(max_samples or room, room))

@@ -75,7 +75,8 @@ class Factory:
         return function  # type: ignore[no-any-return]
 
     def _blocks(self, given: Any) -> list[LabelledData]:
-        if _is_pair(given):
+        # A tuple of two pairs is an iterable of them.
+        if _is_pair(given) and not isinstance(given[0], tuple):
             return [self._checked(*given)]
         if not isinstance(given, Iterable):
             raise self._foreign(given)
@@ -126,8 +127,7 @@ class Factory:
 
 
 def _is_pair(given: Any) -> bool:
-    """Whether it is (x, y); a list of two pairs is none, because x is an array."""
-    return isinstance(given, tuple) and len(given) == 2 and not isinstance(given[0], (tuple, list))
+    return isinstance(given, tuple) and len(given) == 2
 
 
 def _module(address: SourceAddress) -> ModuleType:

@@ -50,8 +50,8 @@ class Placement:
         if self.index is not None and _CUDA not in session.get_providers():
             raise ConfigurationError(
                 f"compute_device = {self.device!r}, but onnxruntime {onnxruntime.__version__} "
-                "could not start its CUDA part and would compute on the CPU (its log says which library "
-                "is missing); install the CUDA and cuDNN that it was built for, or use cpu"
+                "could not start its CUDA part and would compute on the CPU (its log says which "
+                "library is missing); install the CUDA and cuDNN that it was built for, or use cpu"
             )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pfedfrz_protocol import ConfigurationError, InputSpec, LossKind, LossSpec
+from pfedfrz_protocol.one_line import one_line
 
 from .csv_settings import Column, CsvSettings
 
@@ -40,7 +41,7 @@ class Columns:
                     there = "is there twice" if column in first else "is not there"
                     raise ConfigurationError(
                         f"{name}: column {column!r} {there}; the first line names "
-                        f"{', '.join(first)[:300]}"
+                        f"{one_line(', '.join(first), 300)}"
                     )
                 return first.index(column)
             if not -len(first) <= column < len(first):

@@ -137,6 +137,7 @@ def test_many_bad_rows_are_a_few_lines(log: Log, caplog: pytest.LogCaptureFixtur
 
 TABLES = {
     "no such column": (CsvSettings(label="stat"), TEXT, "column 'stat' is not there"),
+    "escapes in header": (CsvSettings(label="y"), "\x1b[2J,b,c\n", "\\x1b[2J, b, c"),
     "column twice": (CsvSettings(label="a"), "a,a,b\n", "column 'a' is there twice"),
     "number too large": (CsvSettings(label=9), TEXT, "no column 9, the first line has 4"),
     "label as feature": (CsvSettings(features=("state", "warm")), TEXT, "both"),

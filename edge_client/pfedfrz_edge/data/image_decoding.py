@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .image_settings import Fit
 
-__all__ = ["NotAnImage", "decode_image"]
+__all__ = ["NotAnImage", "decode_image", "shape_of_image"]
 
 _FORMATS = ("PNG", "JPEG", "BMP", "PPM")
 """Pillow's name for PGM is PPM."""
@@ -58,6 +58,19 @@ def decode_image(
         # struct.error, zlib.error, IndexError and more.
         line = (str(error).splitlines() or [""])[0]
         raise NotAnImage(line or type(error).__name__) from error
+
+
+def shape_of_image(content: bytes) -> tuple[int, int, int]:
+    """(channels, height, width) as the header says: one channel for grey, else three.
+
+    Raises NotAnImage.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            grey = image.mode in ("1", "L", "LA", *_WIDE)
+            return (1 if grey else 3), image.height, image.width
+    except Exception as error:
+        raise NotAnImage("not a PNG, JPEG, BMP or PGM image") from error
 
 
 def _pixels(image: Image.Image, shape: tuple[int, int, int], fit: Fit) -> NDArray[np.uint8]:

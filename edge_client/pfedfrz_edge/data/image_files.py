@@ -13,7 +13,7 @@ from pfedfrz_protocol import ConfigurationError
 from .file_state import FileState
 from .image_settings import check_labels
 
-__all__ = ["Found", "ImageFile", "find_images", "label_names", "read_whole"]
+__all__ = ["Found", "ImageFile", "find_images", "find_labels", "label_names", "read_whole"]
 
 LABELS_FILE = "labels.txt"
 _MOST_LABELS_BYTES = 1 << 20
@@ -46,18 +46,26 @@ def label_names(root: Path, configured: tuple[str, ...], wanted: int) -> tuple[s
     ConfigurationError where there are more or fewer: with a folder too few, in the order of names,
     every number behind the gap would be another class than elsewhere in the federation.
     """
-    labels, where = configured, "[data.images] labels"
-    if not labels:
-        labels, where = _labels_file(root), str(root / LABELS_FILE)
-    if not labels:
-        labels = tuple(sorted(e.name for e in _entries(root) if _is_label(e)))
-        where = f"{root}"
+    labels, where = find_labels(root, configured)
     if len(labels) != wanted:
         raise ConfigurationError(
             f"{where}: {len(labels)} labels, the bundle's model knows {wanted}; name them all in "
             f"the order of their numbers, in labels = [...] under [data.images] or in {LABELS_FILE}"
         )
     return labels
+
+
+def find_labels(root: Path, configured: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """The labels in the order of their numbers, and where that is said.
+
+    They are those configured, else those in labels.txt, else all folders by name.
+    ConfigurationError for a list or a folder that cannot be read.
+    """
+    if configured:
+        return configured, "[data.images] labels"
+    if listed := _labels_file(root):
+        return listed, str(root / LABELS_FILE)
+    return tuple(sorted(entry.name for entry in _entries(root) if _is_label(entry))), str(root)
 
 
 def find_images(root: Path, labels: tuple[str, ...]) -> Found:

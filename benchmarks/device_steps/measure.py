@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import torch
 
+from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.feature_cache import FeatureBudget
-from pfedfrz_edge.local_data import LabelledData, LocalData
 from pfedfrz_edge.local_training import LocalTraining
 from pfedfrz_edge.runtimes import FeatureRuntime, Runtime, load_runtime
 from pfedfrz_export import export_bundle, save_bundle

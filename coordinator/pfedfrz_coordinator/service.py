@@ -419,6 +419,11 @@ class CoordinatorService:
             if self._rarely("foreign bundle"):
                 log.warning("%s has another bundle and is left out: %s", device, status.bundle)
             online = False
+        if online and not status.samples:
+            # It would fail every round that it is given; when it has some it says so.
+            if self._rarely("no samples"):
+                log.info("%s has no samples yet and is not selected", device)
+            online = False
         if online != self._engine.is_present(device):
             log.info("%s is %s", device, status.presence.value)
         self._events.append(DeviceAppeared(device) if online else DeviceLost(device))

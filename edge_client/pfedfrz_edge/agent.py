@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,10 +46,10 @@ from pfedfrz_transport import (
 )
 
 from .configuration import DeviceSettings
+from .data import DataFeed
 from .download_store import DownloadStore
 from .error_feedback import ErrorFeedback
 from .feature_cache import FeatureBudget
-from .local_data import LocalData
 from .local_training import LocalTraining
 from .outbox import Outbox, PendingUpdate, SettledRound
 from .personal_store import PersonalStore
@@ -82,7 +83,7 @@ from .session_exchange import (
     WorkBroken,
 )
 from .trust import CoordinatorTrust
-from .worker import Tamper, Worker, WorkerContext
+from .worker import Look, SamplesSeen, Tamper, Worker, WorkerContext
 
 __all__ = ["DeviceAgent", "device_will", "new_boot_id"]
 
@@ -138,7 +139,7 @@ class DeviceAgent:
         settings: DeviceSettings,
         bundle: Bundle,
         runtime: Runtime,
-        data: LocalData,
+        data: DataFeed,
         link: Link,
         boot_id: str,
         identity: OwnIdentity,
@@ -157,7 +158,10 @@ class DeviceAgent:
         self._manager = manager or ServiceManager()
         self._started_s = self._beaten_s = clock()
         self._topics = Topics(settings.federation)
-        self._samples = len(data.train)
+        self._data = data
+        first = data.latest()
+        self._samples = len(first.train)
+        self._is_looking = False
         digest = bundle.manifest.digest
         codec = SharedCodec.for_manifest(bundle.manifest)
         self._outbox = Outbox(settings.state_dir)
@@ -166,7 +170,7 @@ class DeviceAgent:
             LocalTraining(
                 runtime,
                 bundle.manifest,
-                data,
+                first,
                 settings.device,
                 settings.seed,
                 budget=FeatureBudget(settings.feature_memory_mib << 20, settings.state_dir),
@@ -180,6 +184,7 @@ class DeviceAgent:
             link.post,
             tamper,
             self._feedback,
+            data,
         )
         self._trust = CoordinatorTrust(
             settings.state_dir, settings.federation, settings.coordinator_key
@@ -273,6 +278,8 @@ class DeviceAgent:
                 self._worker = None
                 if self._next_work:
                     self._start_work(self._next_work)
+            case Posted(SamplesSeen(samples)):
+                self._on_samples(samples)
             case Posted(UpdateTrained() | EvaluationDone() | WorkBroken() as done):
                 self._feed(done)
             case _:
@@ -284,6 +291,7 @@ class DeviceAgent:
 
     def _beat(self) -> None:
         self._beaten_s = self._clock()
+        self._look_for_the_first_sample()
         if self._is_something_unsaid:
             self._is_something_unsaid = False
             self._feed(LinkRestored())  # whatever was lost, by a link or for want of room
@@ -294,6 +302,22 @@ class DeviceAgent:
             self._beaten_s - self._started_s,
         )
         self._publish("heartbeat", heartbeat, qos=0)
+
+    def _on_samples(self, samples: int) -> None:
+        """Say how many samples there are, where that has changed."""
+        self._is_looking = False
+        if samples != self._samples:
+            self._samples = samples
+            self._say(Presence.ONLINE)
+
+    def _look_for_the_first_sample(self) -> None:
+        """A device without samples is given no round in which it would look by itself."""
+        if self._samples or self._worker or self._is_looking:
+            return
+        self._is_looking = True
+        # On a thread: to read many files at once would silence the heartbeat.
+        look = Look(self._data, self._link.post)
+        threading.Thread(target=look.run, name="pfedfrz-look", daemon=True).start()
 
     def _on_message(self, message: Message) -> None:
         if not message.payload:

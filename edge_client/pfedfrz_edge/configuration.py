@@ -10,20 +10,14 @@ from pfedfrz_protocol import ConfigurationError, Encoding, PublicKey, check_name
 from pfedfrz_storage import read_configuration
 from pfedfrz_transport import TlsSettings
 
+from .data.settings import DataSettings
+
 __all__ = ["DataSettings", "DeviceSettings", "load_device_settings"]
 
 _LONGEST_S = 86_400
 """No wait is longer: the clock's own functions refuse an endless one."""
 
 _MOST_MIB = 1 << 20
-
-
-class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the samples are: .npz files with arrays x and y."""
-
-    train: Path
-    test: Path | None = None
-    """Without it the device trains as well, but reports no accuracy."""
 
 
 class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +36,7 @@ class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long the broker may take to answer when the process starts."""
     runtime: str = "onnxruntime"
     compute_device: str = "auto"
-    """For runtime torch: cpu, cuda, cuda:1, or auto for CUDA where there is any."""
+    """For runtimes torch and onnxruntime: cpu, cuda, cuda:1, or auto for CUDA where it works."""
     seed: int = 0
     encoding: Encoding = Encoding.DELTA_FLOAT16
     heartbeat_s: float = 15.0
@@ -76,7 +70,7 @@ class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load_device_settings(path: Path) -> DeviceSettings:
     """The settings in `path`; ConfigurationError names the file, the key and the remedy."""
     settings = read_configuration(path, DeviceSettings)
-    here, data = path.parent, settings.data
+    here = path.parent
     return msgspec.structs.replace(
         settings,
         bundle=here / settings.bundle,
@@ -84,5 +78,5 @@ def load_device_settings(path: Path) -> DeviceSettings:
         key_file=None if settings.key_file is None else here / settings.key_file,
         password_file=None if settings.password_file is None else here / settings.password_file,
         tls=settings.tls.below(here),
-        data=DataSettings(here / data.train, here / data.test if data.test else None),
+        data=settings.data.below(here),
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pfedfrz_protocol import LossKind, LossSpec, Parameters
 
-from .local_data import LabelledData, LocalData
+from .data import LabelledData, LocalData
 from .runtimes import Runtime
 
 __all__ = ["Evaluation", "evaluate", "personalized_accuracy"]

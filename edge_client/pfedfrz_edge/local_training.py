@@ -28,9 +28,9 @@ from pfedfrz_protocol import (
 )
 
 from .batches import epoch_batches, epoch_order
+from .data import LocalData
 from .evaluation import Evaluation, evaluate
 from .feature_cache import CachedFeatures, FeatureBudget, cached_features
-from .local_data import LocalData
 from .optimizer import Sgd
 from .runtimes import Runtime
 

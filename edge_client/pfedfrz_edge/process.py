@@ -18,18 +18,16 @@ from pfedfrz_transport import MqttLink, ServiceManager, open_access
 
 from .agent import DeviceAgent, device_will, new_boot_id
 from .configuration import DeviceSettings, load_device_settings
-from .local_data import LocalData, load_labelled
+from .data import DeviceData, open_device_data
 from .runtimes import load_runtime
 from .worker import Tamper
 
 __all__ = ["check_device", "read_local_data", "rotate_device_key", "run_device"]
 
 
-def read_local_data(settings: DeviceSettings, bundle: Bundle) -> LocalData:
-    """The device's samples, checked against what the bundle's model takes."""
-    spec, loss = bundle.manifest.input, bundle.manifest.loss
-    test = load_labelled(settings.data.test, spec, loss) if settings.data.test else None
-    return LocalData(load_labelled(settings.data.train, spec, loss), test, spec.classes)
+def read_local_data(settings: DeviceSettings, bundle: Bundle) -> DeviceData:
+    """The device's samples, checked against what the bundle's model takes; `latest` has them."""
+    return open_device_data(settings.data, bundle.manifest.input, bundle.manifest.loss)
 
 
 def run_device(configuration: Path, tamper: Tamper | None = None) -> None:

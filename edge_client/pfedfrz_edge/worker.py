@@ -17,6 +17,7 @@ from pfedfrz_protocol import (
     Encoding,
     EncodingOverflow,
     LocalReport,
+    OperationError,
     Parameters,
     PfedfrzError,
     PhaseProgress,
@@ -28,6 +29,7 @@ from pfedfrz_protocol import (
     seal_tensors,
 )
 
+from .data import DataFeed, LocalData
 from .error_feedback import ErrorFeedback
 from .evaluation import Evaluation
 from .local_training import LocalTraining, LocalUpdate, TrainingCancelled
@@ -35,9 +37,38 @@ from .outbox import PendingUpdate
 from .personal_store import PersonalStore, StoredPersonal
 from .session_exchange import EvaluationDone, StartWork, UpdateTrained, WorkBroken
 
-__all__ = ["Tamper", "Worker", "WorkerContext"]
+__all__ = ["Look", "NoSamples", "SamplesSeen", "Tamper", "Worker", "WorkerContext"]
 
 log = logging.getLogger(__name__)
+
+
+class NoSamples(OperationError):
+    """There is nothing to train on, yet."""
+
+
+@dataclass(frozen=True)
+class SamplesSeen:
+    """How many training samples there are now; posted after every look."""
+
+    samples: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look whether a device's data have changed."""
+
+    data: DataFeed
+    post: Callable[[object], None]
+
+    def run(self) -> LocalData:
+        """What there is now; how many that are is posted, whatever happened."""
+        samples = 0
+        try:
+            found = self.data.latest()
+            samples = len(found.train)
+            return found
+        finally:
+            self.post(SamplesSeen(samples))
 
 
 class Tamper(Protocol):
@@ -76,6 +107,8 @@ class WorkerContext:
     tamper: Tamper | None = None
     feedback: ErrorFeedback | None = None
     """What `delta-int8` has left out so far; other encodings do without."""
+    data: DataFeed | None = None
+    """Looked at before each piece of work; None where `training` has all there ever is."""
 
     def personal(self) -> Parameters:
         """The device's personal weights: the stored ones, or the bundle's at the very first."""
@@ -132,6 +165,7 @@ class Worker:
 
     def _do(self) -> UpdateTrained | EvaluationDone:
         context, work = self._context, self._work
+        self._look()
         announcement = work.announcement
         number = announcement.round
         stored = context.store.load()
@@ -181,6 +215,14 @@ class Worker:
         if announcement.purpose is Purpose.EVALUATE:
             return EvaluationDone(work.key, report)
         return UpdateTrained(work.key, self._encode(update, report))
+
+    def _look(self) -> None:
+        """Work on what the device has now; raises NoSamples where that is nothing."""
+        context = self._context
+        if context.data is not None:
+            context.training.data = Look(context.data, context.post).run()
+        if not len(context.training.data.train):
+            raise NoSamples("no samples yet")
 
     def _progress(self, progress: PhaseProgress) -> None:
         if not self._cancelled.is_set():

@@ -14,7 +14,7 @@ from pfedfrz_coordinator.configuration import CoordinatorSettings
 from pfedfrz_coordinator.service import CoordinatorService, coordinator_will
 from pfedfrz_edge.agent import DeviceAgent, device_will
 from pfedfrz_edge.configuration import DataSettings, DeviceSettings
-from pfedfrz_edge.local_data import LabelledData, LocalData
+from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.runtimes import load_runtime
 from pfedfrz_protocol import OperationError
 from pfedfrz_storage import load_or_make_identity
@@ -101,7 +101,7 @@ class MemoryFleet:
             device=device.name,
             bundle=Path("unused"),
             state_dir=self.device_dir(device.name),
-            data=DataSettings(Path("unused")),
+            data=DataSettings("unused"),
             runtime=device.runtime,
             seed=experiment.seed,
             encoding=experiment.encoding,

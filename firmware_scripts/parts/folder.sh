@@ -32,6 +32,14 @@ check_folder() {
         fail "$toml: want key_file = \"$role.key\", which becomes $state/$role/$role.key"
     for key in bundle key_file password_file ca_file certificate_file devices train test; do
         while read -r value; do
+            # A source of samples may have its kind before its path: folder:images, csv:readings.csv.
+            case $key-$value in
+            train-npz:* | test-npz:* | train-folder:* | test-folder:* | train-csv:* | test-csv:*) value=${value#*:} ;;
+            train-factory:* | test-factory:*)
+                value=${value#*:} && value=${value%:*}
+                case $value in *.py) ;; *) continue ;; esac
+                ;;
+            esac
             case $value in
             /*) [ -e "$value" ] || fail "$toml: $key = \"$value\" is not there: put it there" ;;
             *) [ -e "$folder/$value" ] || fail "$toml: $key = \"$value\" is not in $folder: put it there" ;;
@@ -152,17 +160,35 @@ install_key() {
     mv "$staged/$key" "$state/$role/$key"
 }
 
+# Digests of what lies at a name in the folder, given a description.
+digests_of() {
+    grep -E "  \./$(printf '%s' "$1" | sed 's/[][\\.*^$+?(){}|]/\\&/g')(/|\$)" || true
+}
+
+# Samples grow where they are used: what the folder has as it had it stays away, and what gives way to
+# others is kept beside them.
 install_samples() {
-    local file name
+    local file name there
     for file in "$staged"/*; do
         name=$(basename "$file")
-        if [ "$name" != "$role.key" ] && ! is_configuration "$name"; then
-            install -d -m 0750 -o root -g "$account" "$state/data"
-            rm -rf "$state/data/.$name.new"
-            mv "$file" "$state/data/.$name.new"
-            [ ! -d "$state/data/$name" ] || rm -rf "$state/data/$name"
-            mv -T "$state/data/.$name.new" "$state/data/$name"
+        if [ "$name" = "$role.key" ] || is_configuration "$name"; then
+            continue
         fi
+        there=$state/data/$name
+        if [ -e "$there" ] && [ -f "$record" ] &&
+            [ "$(digests_of "$name" <<<"$description")" = "$(digests_of "$name" <"$record")" ]; then
+            continue
+        fi
+        install -d -m 0750 -o root -g "$account" "$state/data"
+        if [ -e "$there" ] && ! diff -rq "$file" "$there" >/dev/null; then
+            rm -rf "$there.before"
+            mv -T "$there" "$there.before"
+            say "$there: the samples that were there are kept as $there.before"
+        fi
+        rm -rf "$state/data/.$name.new"
+        mv "$file" "$state/data/.$name.new"
+        [ ! -d "$there" ] || rm -rf "$there"
+        mv -T "$state/data/.$name.new" "$there"
     done
 }
 

@@ -14,9 +14,10 @@ __all__ = ["command"]
 def command(name: str, as_json: bool) -> None:
     """Fetch dataset NAME, check it, and say what it holds.
 
-    NAME is mnist, fashion-mnist, emnist-balanced, emnist-letters, emnist-byclass, digits or
-    npz:PATH. What was fetched is kept for the next time; a large download that was interrupted is
-    gone on with. emnist-balanced:PATH takes EMNIST's gzip.zip, or a folder with its files.
+    NAME is mnist, fashion-mnist, emnist-balanced, emnist-letters, emnist-byclass, digits,
+    npz:PATH or folder:PATH. What was fetched is kept for the next time; a large download that was
+    interrupted is gone on with. emnist-balanced:PATH takes EMNIST's gzip.zip, or a folder with its
+    files.
 
     \b
     Examples:

@@ -20,7 +20,7 @@ __all__ = ["command"]
 @click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Try to connect as this device.toml says, while that device does not run.",
+    help="Connect and compute as this device.toml says, while that device does not run.",
 )
 @click.option("--runtime", "runtimes", multiple=True, help="Measure only these.  [default: all]")
 @click.option(
@@ -66,8 +66,10 @@ def command(
     if broker and config:
         raise click.UsageError("--broker and --config both name a broker: give one")
     access = open_access(broker) if broker else None
+    compute_device = "auto"
     if config:
         settings = load_device_settings(config)
+        compute_device = settings.compute_device
         access = open_access(settings.broker, settings.tls, settings.password_file)
     checkup = check_board(
         bundle,
@@ -76,6 +78,7 @@ def command(
         test_samples=test_samples,
         broker=access,
         only=runtimes,
+        compute_device=compute_device,
     )
     if as_json:
         click.echo(msgspec.json.encode({"checkup": checkup, "faults": checkup.faults}))
@@ -92,7 +95,10 @@ def _describe(checkup: Checkup) -> list[str]:
             lines.append(f"runtime   {finding.runtime}: does not work: {finding.fault}")
             continue
         peak = finding.peak_memory_bytes / 2**20
-        lines.append(f"runtime   {finding.runtime}: works, {peak:.0f} MiB of memory at most")
+        lines.append(
+            f"runtime   {finding.runtime}: works on {finding.device}, {peak:.0f} MiB of memory "
+            "at most"
+        )
         lines += [
             f"  a step of {kind.value:<10} {1e3 * cost.wall_s:.1f} ms"
             for kind, cost in finding.steps.items()

@@ -58,7 +58,7 @@ _METHOD, _DATA, _FLEET, _RUN = "Method", "Data", "Fleet and rounds", "Run"
     "--dataset",
     metavar="NAME",
     help="mnist, fashion-mnist, emnist-balanced, emnist-letters, emnist-byclass, digits or "
-    "npz:PATH.  [default: mnist]",
+    "npz:PATH, folder:PATH.  [default: mnist]",
 )
 @option(
     _DATA,

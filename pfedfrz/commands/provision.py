@@ -58,10 +58,11 @@ _NEW, _MEMBERS, _BROKER = "A new federation", "Devices", "Broker"
     _MEMBERS,
     "--train",
     default="train.npz",
-    metavar="PATH",
-    help="Samples on the new boards, from device.toml's folder.  [default: train.npz]",
+    metavar="SOURCE",
+    help="Samples on the new boards, from device.toml's folder: PATH.npz, folder:PATH, csv:PATH or "
+    "factory:FILE.py:FUNCTION.  [default: train.npz]",
 )
-@option(_MEMBERS, "--test", metavar="PATH", help="The same, for accuracies.  [default: none]")
+@option(_MEMBERS, "--test", metavar="SOURCE", help="The same, for accuracies.  [default: none]")
 @option(
     _MEMBERS,
     "--runtime",

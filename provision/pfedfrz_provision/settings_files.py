@@ -13,13 +13,18 @@ __all__ = ["DeviceData", "accept_list", "coordinator_toml", "device_toml", "moni
 
 @dataclass(frozen=True, slots=True)
 class DeviceData:
-    """What differs between boards and keys: paths are the board's own."""
+    """What differs between boards and keys: paths are the board's own.
+
+    `train` and `test` are what the `[data]` table of a device takes: `train.npz`, `folder:PATH`,
+    `csv:PATH`, `factory:FILE.py:FUNCTION`.
+    """
 
     train: str = "train.npz"
     test: str | None = None
     runtime: str = "onnxruntime"
 
 
+_COMMENTS_AT = 32
 _COORDINATOR = """\
 # The coordinator of "{federation}", written once by `pfedfrz provision`: changes stay.
 federation = "{federation}"
@@ -49,8 +54,8 @@ coordinator_key = "{coordinator_key}"
 runtime = {runtime}
 
 {tls}
-[data]                          # .npz files with arrays x and y, paths from this file's folder
-train = {train}
+[data]                          # paths from this file's folder; more in docs/data.md
+train = {train}{room}# or "folder:images", "csv:readings.csv", "factory:sensors.py:samples"
 {test}
 """
 
@@ -67,7 +72,8 @@ def coordinator_toml(registry: Registry) -> str:
 
 def device_toml(registry: Registry, device: str, data: DeviceData) -> str:
     """`device.toml`."""
-    test = '# test = "test.npz"             # for accuracies' if data.test is None else ""
+    train = _quoted(data.train)
+    test = '# test = "test.npz"             # for accuracies; or hold_out = 0.2'
     return _DEVICE.format(
         federation=registry.federation,
         device=device,
@@ -75,8 +81,9 @@ def device_toml(registry: Registry, device: str, data: DeviceData) -> str:
         coordinator_key=registry.coordinator_key,
         runtime=_quoted(data.runtime),
         tls=_tls(registry),
-        train=_quoted(data.train),
-        test=test or f"test = {_quoted(data.test or '')}",
+        train=train,
+        room=" " * max(1, _COMMENTS_AT - len(f"train = {train}")),
+        test=test if data.test is None else f"test = {_quoted(data.test)}",
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pfedfrz_edge.local_data import LabelledData, LocalData
+from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.local_training import LocalTraining
 from pfedfrz_edge.runtimes import load_runtime
 from pfedfrz_export import export_bundle, save_bundle

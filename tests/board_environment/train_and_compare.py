@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from emulated_memory import peak_memory
 
-from pfedfrz_edge.local_data import LocalData, load_labelled
+from pfedfrz_edge.data import LocalData, load_labelled
 from pfedfrz_edge.local_training import LocalTraining
 from pfedfrz_edge.runtimes import load_runtime
 from pfedfrz_protocol import Group, Purpose

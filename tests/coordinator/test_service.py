@@ -96,9 +96,9 @@ class Device:
         self.say(Presence.ONLINE)
         self.link.start()
 
-    def say(self, presence: Presence) -> None:
+    def say(self, presence: Presence, samples: int = 10) -> None:
         key = key_of(self.name).public
-        status = DeviceStatus(presence, "boot", self.bundle, "onnxruntime", 10, key)
+        status = DeviceStatus(presence, "boot", self.bundle, "onnxruntime", samples, key)
         topic = TOPICS.device(self.name, "status")
         self.link.publish_retained(topic, signed(status, topic, self.name))
 
@@ -642,6 +642,21 @@ def test_what_arrives_after_its_grant_expired_counts_for_the_journal_and_the_mod
     assert lab.statuses()["a"] != "accepted"
     assert metrics.accepted == 1
     assert list(metrics.update_norms) == ["b"]
+
+
+def test_a_device_without_samples_is_not_selected_until_it_has_some(lab: Lab) -> None:
+    empty = lab.device("c")
+    empty.say(Presence.ONLINE, samples=0)
+    life, a, b, first = begin(lab, rounds=2)
+    assert first.selected == ("a", "b")
+    empty.say(Presence.ONLINE, samples=1)
+    for device in (a, b):
+        device.deliver(first, lab.payload(device, first, 1.0))
+    second = a.expect(RoundAnnouncement)
+    assert second.selected == ("a", "b", "c")
+    for device in (a, b, empty):
+        device.deliver(second, lab.payload(device, second, 1.0))
+    assert finish(lab, life).accepted == 3
 
 
 def test_a_device_with_another_bundle_is_left_out(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pfedfrz_edge.local_data import LabelledData, LocalData
+from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.runtimes import Runtime, load_runtime
 from pfedfrz_export import export_bundle
 from pfedfrz_models import build_model, method_partition

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pfedfrz_edge.agent import DeviceAgent, device_will
 from pfedfrz_edge.configuration import DataSettings, DeviceSettings
-from pfedfrz_edge.local_data import LocalData
+from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.local_training import LocalTraining, LocalUpdate
 from pfedfrz_edge.outbox import Outbox
 from pfedfrz_edge.personal_store import PersonalStore, StoredPersonal
@@ -254,7 +254,7 @@ class Lab:
             device="me",
             bundle=Path("unused"),
             state_dir=disk,
-            data=DataSettings(Path("unused")),
+            data=DataSettings("unused"),
             seed=9,
             encoding=Encoding.FLOAT32,
             heartbeat_s=0.02,
@@ -935,3 +935,47 @@ def test_systemd_hears_ready_once_and_the_watchdog_only_while_the_loop_turns(
         systemd.settimeout(0.1)
         with pytest.raises(TimeoutError):
             systemd.recv(4096)
+
+
+class Growing:
+    """A feed that a test fills."""
+
+    def __init__(self, data: LocalData) -> None:
+        self.whole = data
+        self.samples = 0
+
+    def latest(self) -> LocalData:
+        train = LabelledData(self.whole.train.x[: self.samples], self.whole.train.y[: self.samples])
+        return LocalData(train, self.whole.test, self.whole.classes)
+
+
+def wait_for_samples(lab: Lab, samples: int) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    topic = TOPICS.device("me", "status")
+    while topic not in lab.broker.retained() or lab.status().samples != samples:
+        assert time.monotonic() < deadline, f"never {samples} samples"
+        time.sleep(0.01)
+
+
+def test_a_device_without_samples_waits_for_the_first_and_says_how_many_there_are(lab: Lab) -> None:
+    whole, feed = lab.data, Growing(lab.data)
+    lab.data = feed  # type: ignore[assignment]
+    device = lab.device()
+    wait_for_samples(lab, 0)
+    lab.coordinator.open(1)
+    failed = lab.coordinator.expect(RoundFailed)
+    assert failed.detail == "no samples yet"
+    feed.samples = 25  # found at a heartbeat
+    wait_for_samples(lab, 25)
+    assert lab.status().presence is Presence.ONLINE
+    feed.samples = 40  # found before the work of a round
+    lab.coordinator.open(2)
+    label, _ = lab.decoded(lab.coordinator.settle(2))
+    assert label.samples == 40
+    wait_for_samples(lab, 40)
+    feed.samples = 0  # all were taken away: not trained on any more
+    lab.coordinator.open(3)
+    assert lab.coordinator.expect(RoundFailed).round == 3
+    wait_for_samples(lab, 0)
+    assert device.alive
+    lab.data = whole

@@ -19,15 +19,15 @@ def test_paths_start_at_the_files_folder(tmp_path: Path) -> None:
     settings = load_device_settings(write(tmp_path, TOP + DATA + 'test = "sub/test.npz"\n'))
     assert settings.bundle == tmp_path / "m.pfz"
     assert settings.state_dir == tmp_path / "state"
-    assert settings.data.train == tmp_path / "train.npz"
-    assert settings.data.test == tmp_path / "sub" / "test.npz"
+    assert settings.data.train == f"npz:{tmp_path}/train.npz"
+    assert settings.data.test == f"npz:{tmp_path}/sub/test.npz"
 
 
 def test_absolute_paths_stay_as_they_are(tmp_path: Path) -> None:
     text = TOP.replace('"m.pfz"', '"/srv/m.pfz"') + DATA.replace('"train', '"/data/train')
     settings = load_device_settings(write(tmp_path, text))
     assert settings.bundle == Path("/srv/m.pfz")
-    assert settings.data.train == Path("/data/train.npz")
+    assert settings.data.train == "npz:/data/train.npz"
 
 
 def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:

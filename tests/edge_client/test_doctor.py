@@ -115,7 +115,7 @@ def test_what_does_not_work_is_said_beside_what_does(
     arguments = ["doctor", str(tmp_path / "broken.pfz"), "--state-dir", str(tmp_path)]
     assert run(arguments) == 0
     said = capfd.readouterr().out
-    assert "runtime   onnxruntime: works, " in said
+    assert "runtime   onnxruntime: works on cpu, " in said
     assert "ms from kept features" in said
     (torch_line,) = (line for line in said.splitlines() if "runtime   torch" in line)
     assert "does not work: the graph gradients of all for runtime torch" in torch_line

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.evaluation import Evaluation, evaluate, personalized_accuracy
-from pfedfrz_edge.local_data import LabelledData, LocalData
 from pfedfrz_edge.runtimes import Runtime, StepResult, load_runtime
 from pfedfrz_protocol import (
     Bundle,

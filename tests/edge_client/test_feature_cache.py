@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -12,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.feature_cache import FeatureBudget, cached_features
-from pfedfrz_edge.local_data import LocalData
 from pfedfrz_edge.local_training import LocalTraining, LocalUpdate, TrainingCancelled
 from pfedfrz_edge.runtimes import FeatureRuntime, Runtime, StepResult, load_runtime
 from pfedfrz_export import export_bundle
@@ -239,3 +240,21 @@ def test_a_cancelled_round_ends_between_two_runs_of_the_prefix(
         training.run(1, Purpose.TRAIN, *groups)
     assert calls == [0]
     assert runtime.prefix == 0
+
+
+def test_what_is_kept_is_of_the_data_of_that_round(bundle: Bundle, mlp_data: LocalData) -> None:
+    """A device's data may grow, or change in place, between two rounds of the same training."""
+    runtime = load_runtime("onnxruntime", bundle)
+    other = LabelledData(mlp_data.train.x[::-1] * np.float32(0.5), mlp_data.train.y[::-1])
+    grown = LabelledData(np.concatenate([other.x, other.x]), np.concatenate([other.y, other.y]))
+    both = [LocalTraining(r, bundle.manifest, mlp_data, "device-1", 7)
+            for r in (runtime, WithoutFeatures(runtime))]  # fmt: skip
+    groups = [bundle.initial_weights(group) for group in (Group.SHARED, Group.PERSONAL)]
+    for train in (mlp_data.train, other, grown):
+        kept, plain = (
+            replace(each, data=LocalData(train, None, 10)).run(3, Purpose.TRAIN, *groups)
+            for each in both
+        )
+        for one, same in ((kept.personal, plain.personal), (kept.shared, plain.shared)):
+            assert_same(one, same, 1e-6)
+        assert kept.report.samples == len(train)

@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional
 
 from pfedfrz_edge.batches import epoch_order
+from pfedfrz_edge.data import LocalData
 from pfedfrz_edge.evaluation import personalized_accuracy
-from pfedfrz_edge.local_data import LocalData
 from pfedfrz_edge.local_training import LocalTraining, LocalUpdate
 from pfedfrz_edge.runtimes import load_runtime
 from pfedfrz_models import build_model

@@ -16,7 +16,7 @@ import pytest
 from identities import COORDINATOR, key_of, signed
 
 from pfedfrz_edge.configuration import load_device_settings
-from pfedfrz_edge.local_data import LocalData
+from pfedfrz_edge.data import LocalData
 from pfedfrz_edge.outbox import Outbox
 from pfedfrz_edge.process import check_device, read_local_data, run_device
 from pfedfrz_emulator.brokers import RunningBroker, start_broker
@@ -149,7 +149,7 @@ def test_data_that_does_not_fit_the_bundle_is_said(board: Board) -> None:
 
 def test_without_a_test_set_there_is_none(board: Board, wide_bundle: Bundle) -> None:
     settings = load_device_settings(board.configure(test=False))
-    data = read_local_data(settings, wide_bundle)
+    data = read_local_data(settings, wide_bundle).latest()
     assert data.test is None
     assert (len(data.train), data.classes) == (40, 3)
 
@@ -342,3 +342,56 @@ def test_told_to_end_it_says_goodbye_and_leaves_nothing_half_done(
     while coordinator.expect(DeviceStatus).presence is not Presence.OFFLINE:
         pass
     assert not list((board.folder / "state").glob("*.partial-*"))
+
+
+def test_started_without_a_sample_it_waits_and_takes_part_when_readings_come(
+    board: Board, broker: RunningBroker, wide_data: LocalData
+) -> None:
+    readings = board.folder / "readings.csv"
+    readings.write_text("a,b,c,d,e,f,y\n")
+    lines = (f'broker = "{broker.url}"', "heartbeat_s = 0.1", "exit_when_stopped = true")
+    device_toml = board.configure(*lines, test=False)
+    text = device_toml.read_text().replace('"lab"', '"growing"')
+    device_toml.write_text(text.replace('"train.npz"', '"csv:readings.csv"\nhold_out = 0.3'))
+    coordinator_toml = board.folder / "coordinator.toml"
+    coordinator_toml.write_text(
+        f'federation = "growing"\nbundle = "m.pfz"\nstate_dir = "c"\nbroker = "{broker.url}"\n'
+        "[rounds]\nrounds = 2\nstart_devices = 1\ndeadline_s = 30.0\n"
+    )
+    run = [sys.executable, "-m", "pfedfrz"]
+    watch = MqttLink(BrokerAddress.parse(broker.url), "watch")
+    topic = Topics("growing").device("me", "status")
+    watch.subscribe(topic)
+    watch.start()
+
+    def wait_for_samples(wanted: bool) -> int:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            match watch.poll(0.1):
+                case Message(_, payload, _):
+                    samples = open_message(payload, DeviceStatus).samples
+                    if bool(samples) == wanted:
+                        return samples
+        pytest.fail("no such status came")
+
+    with (
+        subprocess.Popen([*run, "coordinator", "--config", str(coordinator_toml)],
+                         stderr=subprocess.PIPE, text=True) as coordinating,
+        start(device_toml) as device,
+    ):  # fmt: skip
+        try:
+            wait_for_samples(False)
+            with readings.open("a") as file:
+                for x, y in zip(wide_data.train.x.tolist(), wide_data.train.y, strict=True):
+                    file.write(",".join(map(repr, x)) + f",{y}\n")
+            assert 0 < wait_for_samples(True) < 40  # a part is held out
+            _, said = coordinating.communicate(timeout=PATIENCE_S)
+            _, log = device.communicate(timeout=PATIENCE_S)
+        finally:
+            device.kill()
+            coordinating.kill()
+            watch.close()
+    assert (coordinating.returncode, device.returncode) == (0, 0), said + log
+    assert "no samples yet; waiting for the first" in log
+    assert "samples to train on, " in log
+    assert "Traceback" not in log + said

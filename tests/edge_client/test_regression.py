@@ -11,8 +11,8 @@ from torch import nn
 
 import pfedfrz
 from pfedfrz_edge.batches import epoch_batches, epoch_order
+from pfedfrz_edge.data import LocalData, load_labelled
 from pfedfrz_edge.doctor.probe import measure_runtime
-from pfedfrz_edge.local_data import LocalData, load_labelled
 from pfedfrz_edge.local_training import LocalTraining
 from pfedfrz_edge.runtimes import load_runtime
 from pfedfrz_protocol import Bundle, Group, LossKind, Purpose

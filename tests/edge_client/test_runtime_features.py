@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.feature_cache import FeatureBudget
-from pfedfrz_edge.local_data import LabelledData, LocalData
 from pfedfrz_edge.local_training import LocalTraining, LocalUpdate
 from pfedfrz_edge.runtimes import FeatureRuntime, load_runtime
 from pfedfrz_export import export_bundle

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pfedfrz_edge.configuration import load_device_settings
-from pfedfrz_edge.runtimes import Runtime, load_runtime
+from pfedfrz_edge.runtimes import Runtime, device_of, load_runtime
 from pfedfrz_edge.runtimes.aten_graph import (
     ATEN_FORMAT,
     Argument,
@@ -306,10 +306,8 @@ def test_a_cuda_device_that_is_not_here_is_refused(bundle: Bundle) -> None:
         load_runtime("torch", bundle, "cuda")
 
 
-def test_only_torch_computes_elsewhere_than_on_the_cpu(bundle: Bundle) -> None:
-    assert load_runtime("onnxruntime", bundle, "cpu").name == "onnxruntime"
-    with pytest.raises(ConfigurationError, match="onnxruntime computes on the CPU alone"):
-        load_runtime("onnxruntime", bundle, "cuda")
+def test_it_says_what_it_computes_on(bundle: Bundle) -> None:
+    assert device_of(load_runtime("torch", bundle, "cpu")) == "cpu"
 
 
 def test_the_compute_device_is_a_setting_of_the_device(tmp_path: Path) -> None:

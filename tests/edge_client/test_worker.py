@@ -12,7 +12,7 @@ import pytest
 from identities import key_of
 from numpy.typing import NDArray
 
-from pfedfrz_edge.local_data import LabelledData, LocalData
+from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.local_training import LocalTraining
 from pfedfrz_edge.personal_store import PersonalStore, StoredPersonal
 from pfedfrz_edge.runtimes import Runtime, StepResult
@@ -23,7 +23,7 @@ from pfedfrz_edge.session_exchange import (
     WorkBroken,
     WorkKey,
 )
-from pfedfrz_edge.worker import Tamper, Worker, WorkerContext
+from pfedfrz_edge.worker import SamplesSeen, Tamper, Worker, WorkerContext
 from pfedfrz_protocol import (
     Bundle,
     Encoding,
@@ -478,3 +478,53 @@ def test_cancelled_before_it_starts_it_does_nothing(desk: MakeDesk, tmp_path: Pa
     assert mine.drained() == []
     assert "gradients" not in calls
     assert list((tmp_path / "state").iterdir()) == []
+
+
+class Growing:
+    """A feed that a test fills."""
+
+    def __init__(self, data: LocalData) -> None:
+        self.whole = data
+        self.samples = 0
+        self.looks = 0
+
+    def latest(self) -> LocalData:
+        self.looks += 1
+        train = LabelledData(self.whole.train.x[: self.samples], self.whole.train.y[: self.samples])
+        return LocalData(train, self.whole.test, self.whole.classes)
+
+
+def test_every_piece_of_work_is_on_what_the_device_has_then(
+    desk: MakeDesk, wide_data: LocalData
+) -> None:
+    feed = Growing(wide_data)
+    mine = desk(encoding=Encoding.FLOAT32)
+    mine.context = replace(mine.context, data=feed)
+    for number, samples in ((1, 12), (2, 30)):
+        feed.samples = samples
+        stored = mine.context.personal()
+        mine.start(number)
+        assert mine.next_event() == SamplesSeen(samples)
+        event = mine.next_event()
+        assert isinstance(event, UpdateTrained)
+        _, label, shared = mine.decoded(event)
+        alone = LocalTraining(
+            mine.context.training.runtime, mine.context.training.manifest, feed.latest(), "me", 4
+        ).run(number, Purpose.TRAIN, mine.received, stored)
+        assert (label.samples, event.update.report.samples) == (samples, samples)
+        assert event.update.report.local == alone.report.local  # by the label shares of now
+        assert_same(shared, alone.shared)
+
+
+@pytest.mark.parametrize("purpose", Purpose)
+def test_without_samples_the_round_fails_by_name(
+    desk: MakeDesk, wide_data: LocalData, purpose: Purpose
+) -> None:
+    mine = desk()
+    mine.context = replace(mine.context, data=Growing(wide_data))
+    mine.start(purpose=purpose)
+    assert mine.next_event() == SamplesSeen(0)
+    event = mine.next_event()
+    assert isinstance(event, WorkBroken)
+    assert event.detail == "no samples yet"
+    assert mine.store.load() is None

@@ -18,6 +18,7 @@ from tiny_bundle import make_bundle
 from pfedfrz_coordinator.admission import read_accept_list
 from pfedfrz_coordinator.configuration import load_coordinator_settings
 from pfedfrz_edge.configuration import load_device_settings
+from pfedfrz_edge.data import parse_address
 from pfedfrz_protocol import ConfigurationError, OperationError, write_bundle
 from pfedfrz_provision import Accounts, DeviceData, Request, provision, revoke
 from pfedfrz_storage import load_signing_key
@@ -82,7 +83,7 @@ def test_every_file_is_one_that_its_reader_takes(
         assert device.coordinator_key == done.coordinator_key
         assert load_signing_key(device.key_path).public == key
         assert device.bundle.read_bytes() == bundle.read_bytes()
-        assert str(device.data.train) == '/data/a "b".npz'
+        assert device.data.train == 'npz:/data/a "b".npz'
         access = open_access(device.broker, device.tls, device.password_file)
         assert str(access.address) == "mqtts://broker.lan:8883"
         assert access.options.ca_file is not None
@@ -95,7 +96,10 @@ def test_without_test_samples_the_file_says_where_they_would_be(
 ) -> None:
     provision(tmp_path / "fleet", NEW, bundle)
     device = load_device_settings(tmp_path / "fleet/devices/device-00/device.toml")
-    assert (device.data.train.name, device.data.test) == ("train.npz", None)
+    assert (Path(parse_address(device.data.train).place).name, device.data.test) == (
+        "train.npz",
+        None,
+    )
 
 
 @BOTH

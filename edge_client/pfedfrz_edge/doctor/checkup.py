@@ -68,15 +68,17 @@ def check_board(
     test_samples: int,
     broker: BrokerAccess | None = None,
     only: Sequence[str] = (),
+    compute_device: str = "auto",
 ) -> Checkup:
     """Examine this board for the bundle at `path`; a fault is a finding and does not raise.
 
-    `only` names the runtimes to measure, all that the bundle has by default. Raises
-    ConfigurationError for a bundle that cannot be read.
+    `only` names the runtimes to measure, all that the bundle has by default, and `compute_device`
+    what they are to compute on, as in a device's configuration. Raises ConfigurationError for a
+    bundle that cannot be read.
     """
     bundle = read_bundle_file(path)
     names = tuple(only) or tuple(bundle.manifest.runtimes)
-    runtimes = tuple(_probe(path, name) for name in names)
+    runtimes = tuple(_probe(path, name, compute_device) for name in names)
     shared = bundle.initial_weights(Group.SHARED)
     rounds = tuple(
         predict_round(bundle.manifest, finding, shared, samples, test_samples)
@@ -94,8 +96,8 @@ def check_board(
     )
 
 
-def _probe(path: Path, runtime: str) -> RuntimeFinding:
-    command = [sys.executable, "-m", f"{__package__}.probe", str(path), runtime]
+def _probe(path: Path, runtime: str, device: str) -> RuntimeFinding:
+    command = [sys.executable, "-m", f"{__package__}.probe", str(path), runtime, device]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_PROBE_S, check=False)
     except subprocess.TimeoutExpired:

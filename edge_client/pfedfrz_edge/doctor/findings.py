@@ -38,6 +38,8 @@ class RuntimeFinding(msgspec.Struct, frozen=True):
 
     runtime: str
     fault: str | None = None
+    device: str = "cpu"
+    """What computes: cpu, cuda or cuda:1."""
     steps: dict[TrainableSet, StepCost] = {}
     features: dict[TrainableSet, FeatureCost] = {}
     predict_sample_s: float = 0.0

@@ -1,6 +1,6 @@
 """Measures one runtime in a process of its own: a crash or a leak there is a finding, not ours.
 
-    python -m pfedfrz_edge.doctor.probe BUNDLE RUNTIME
+    python -m pfedfrz_edge.doctor.probe BUNDLE RUNTIME [COMPUTE_DEVICE]
 
 prints a RuntimeFinding as JSON. The samples are random: what a step costs does not depend on them.
 """
@@ -32,7 +32,7 @@ from pfedfrz_protocol import (
 from pfedfrz_storage import read_bundle_file
 
 from ..optimizer import Sgd
-from ..runtimes import FeatureRuntime, Labels, Runtime, load_runtime
+from ..runtimes import FeatureRuntime, Labels, Runtime, device_of, load_runtime
 from .findings import FeatureCost, RuntimeFinding, StepCost
 
 __all__ = ["measure_runtime"]
@@ -45,10 +45,12 @@ _PREDICTED = 64
 _STEPS_FOR_UPDATE = 5
 
 
-def measure_runtime(bundle: Bundle, runtime_name: str) -> RuntimeFinding:
+def measure_runtime(
+    bundle: Bundle, runtime_name: str, compute_device: str = "auto"
+) -> RuntimeFinding:
     """Time, memory and bytes of one runtime; its fault where it does not work."""
     try:
-        runtime = load_runtime(runtime_name, bundle)
+        runtime = load_runtime(runtime_name, bundle, compute_device)
         weights = {n: w for group in Group for n, w in bundle.initial_weights(group).items()}
         steps = {
             kind: _step_cost(bundle, runtime, kind, weights)
@@ -67,6 +69,7 @@ def measure_runtime(bundle: Bundle, runtime_name: str) -> RuntimeFinding:
     return RuntimeFinding(
         runtime_name,
         None,
+        device_of(runtime),
         steps,
         features,
         predict.wall_s / _PREDICTED,
@@ -175,5 +178,5 @@ def _peak_memory_bytes() -> int:
 
 
 if __name__ == "__main__":
-    finding = measure_runtime(read_bundle_file(Path(sys.argv[1])), sys.argv[2])
+    finding = measure_runtime(read_bundle_file(Path(sys.argv[1])), *sys.argv[2:4])
     sys.stdout.buffer.write(msgspec.json.encode(finding))

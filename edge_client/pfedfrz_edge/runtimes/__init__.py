@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from .base import FeatureRuntime, Labels, Runtime, RuntimeMissing, StepResult
+from .base import (
+    FeatureRuntime,
+    Labels,
+    PlacedRuntime,
+    Runtime,
+    RuntimeMissing,
+    StepResult,
+    device_of,
+)
 from .registry import RUNTIMES, RuntimeEntry, load_runtime
 
 __all__ = [
     "RUNTIMES",
     "FeatureRuntime",
     "Labels",
+    "PlacedRuntime",
     "Runtime",
     "RuntimeEntry",
     "RuntimeMissing",
     "StepResult",
+    "device_of",
     "load_runtime",
 ]

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from pfedfrz_protocol import ConfigurationError, Parameters, TrainableSet
 
-__all__ = ["FeatureRuntime", "Labels", "Runtime", "RuntimeMissing", "StepResult"]
+__all__ = [
+    "FeatureRuntime",
+    "Labels",
+    "PlacedRuntime",
+    "Runtime",
+    "RuntimeMissing",
+    "StepResult",
+    "device_of",
+]
 
 Labels = NDArray[Any]
 """int64 `(batch,)`, or float32 `(batch, outputs)`: what the loss of the bundle wants."""
@@ -63,6 +71,20 @@ class Runtime(Protocol):
         self, parameters: Mapping[str, NDArray[np.float32]], x: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Logits, `(batch, classes) float32`, of x, `(batch, *shape) float32`."""
+
+
+@runtime_checkable
+class PlacedRuntime(Protocol):
+    """A runtime that computes on one of several devices."""
+
+    @property
+    def device(self) -> object:
+        """Which one; as text `cpu`, `cuda` or `cuda:1`."""
+
+
+def device_of(runtime: Runtime) -> str:
+    """What a runtime computes on: `cpu`, `cuda` or `cuda:1`."""
+    return str(runtime.device) if isinstance(runtime, PlacedRuntime) else "cpu"
 
 
 @runtime_checkable

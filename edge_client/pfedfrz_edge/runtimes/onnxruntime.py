@@ -1,5 +1,8 @@
 """Gradients on plain onnxruntime, from graphs of standard operators whose weights are inputs.
 
+On the CPU, or on a CUDA device where the installed onnxruntime has it (see onnxruntime_providers):
+weights and data then travel there and gradients back with every call.
+
 A graph's inputs are named `p.NAME` for a parameter, `x`, `y` and `weight`; its outputs `loss`,
 `correct` and `g.NAME`, or `logits`. A graph is fed only what it asks for: one whose frozen weights
 do not matter to it simply does not list them. A gradient graph in two parts has features, `f.0`,
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -22,8 +26,11 @@ from pfedfrz_protocol import Bundle, ConfigurationError, OperationError, Trainab
 
 from .graph_names import GraphNames
 from .graph_runtime import Arrays, Graph, GraphRuntime
+from .onnxruntime_providers import CPU, Placement, place_by
 
 __all__ = ["OnnxRuntime"]
+
+log = logging.getLogger(__name__)
 
 # onnxruntime's exceptions share no base class but Exception itself.
 _FAULTS: tuple[type[Exception], ...] = (
@@ -53,31 +60,57 @@ class OnnxRuntime(GraphRuntime):
     name = "onnxruntime"
 
     def __init__(
-        self, gradients: Mapping[TrainableSet, bytes], predict: bytes, *, threads: int = 1
+        self,
+        gradients: Mapping[TrainableSet, bytes],
+        predict: bytes,
+        *,
+        device: str = "cpu",
+        threads: int = 1,
     ) -> None:
+        """ConfigurationError for a device that is not here."""
         self._threads = threads
+
+        def fault_at(placement: Placement) -> str | None:
+            try:
+                _Graph("predict", predict, threads, placement).load()
+            except ConfigurationError as error:
+                return str(error)
+            return None
+
+        self._placement, why_not = place_by(device, fault_at)
+        if why_not:
+            log.warning("computing on the CPU: %s", why_not)
         super().__init__(gradients, predict)
 
+    @property
+    def device(self) -> str:
+        """What it computes on: `cpu`, `cuda` or `cuda:1`."""
+        return self._placement.device
+
     @classmethod
-    def from_bundle(cls, bundle: Bundle, *, threads: int = 1) -> OnnxRuntime:
+    def from_bundle(cls, bundle: Bundle, *, device: str = "cpu", threads: int = 1) -> OnnxRuntime:
         """The runtime over the graphs that `bundle` carries for it, every one of them loaded."""
         graphs = bundle.manifest.runtimes[cls.name]
         gradients = {kind: bundle.content(record) for kind, record in graphs.gradients.items()}
-        runtime = cls(gradients, bundle.content(graphs.predict), threads=threads)
+        predict = bundle.content(graphs.predict)
+        runtime = cls(gradients, predict, device=device, threads=threads)
         runtime._take_over(bundle)
         return runtime
 
     def _graph(self, title: str, content: bytes) -> Graph:
-        return _Graph(title, content, self._threads)
+        return _Graph(title, content, self._threads, self._placement)
 
 
 class _Graph:
     """One graph, its session opened at first use."""
 
-    def __init__(self, title: str, content: bytes, threads: int) -> None:
+    def __init__(
+        self, title: str, content: bytes, threads: int, placement: Placement = CPU
+    ) -> None:
         self.title = title
         self._content = content
         self._threads = threads
+        self._placement = placement
         self._loaded: tuple[onnxruntime.InferenceSession, GraphNames] | None = None
 
     def load(self) -> GraphNames:
@@ -108,15 +141,31 @@ class _Graph:
                 f"the graph {self.title} has tensors that lie outside of it, in files or in "
                 "memory; such a bundle is not run, export it again"
             )
+        placement = self._placement
+        options = _session_options(self._threads)
+        # On a CUDA device the quickest sums have no order, and so other last bits in every run.
+        options.use_deterministic_compute = placement.index is not None
         try:
-            return onnxruntime.InferenceSession(
-                self._content, _session_options(self._threads), providers=["CPUExecutionProvider"]
+            session = onnxruntime.InferenceSession(
+                self._content,
+                options,
+                providers=placement.providers,
+                # Else it would go on elsewhere by itself, here and when a run fails.
+                enable_fallback=0,
             )
         except _FAULTS as error:
+            remedy = (
+                "install a newer onnxruntime or export the bundle again"
+                if placement.index is None
+                else 'mend what it names, or set compute_device = "cpu"'
+            )
             raise ConfigurationError(
-                f"onnxruntime {onnxruntime.__version__} cannot load the graph {self.title}: "
-                f"{_line(error)}; install a newer onnxruntime or export the bundle again"
+                f"onnxruntime {onnxruntime.__version__} cannot load the graph {self.title} on "
+                f"{placement.device}: {_line(error)}; {remedy}"
             ) from error
+        session.disable_fallback()  # older releases do not know the argument
+        placement.require_real(session)
+        return session
 
 
 @functools.cache

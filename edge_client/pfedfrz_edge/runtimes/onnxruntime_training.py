@@ -24,7 +24,12 @@ class OnnxRuntimeTraining(OnnxRuntime):
     name = "onnxruntime-training"
 
     def __init__(
-        self, gradients: Mapping[TrainableSet, bytes], predict: bytes, *, threads: int = 1
+        self,
+        gradients: Mapping[TrainableSet, bytes],
+        predict: bytes,
+        *,
+        device: str = "cpu",
+        threads: int = 1,
     ) -> None:
         check_training_build()
-        super().__init__(gradients, predict, threads=threads)
+        super().__init__(gradients, predict, device=device, threads=threads)

@@ -25,10 +25,10 @@ class RuntimeEntry:
     """The same on a named compute device; None for a runtime that knows the CPU alone."""
 
 
-def _load_onnxruntime(bundle: Bundle) -> Runtime:
+def _load_onnxruntime(bundle: Bundle, compute_device: str = AUTO) -> Runtime:
     from .onnxruntime import OnnxRuntime
 
-    return OnnxRuntime.from_bundle(bundle)
+    return OnnxRuntime.from_bundle(bundle, device=compute_device)
 
 
 def _load_onnxruntime_training(bundle: Bundle) -> Runtime:
@@ -55,7 +55,12 @@ def _load_executorch(bundle: Bundle) -> Runtime:
 RUNTIMES: dict[str, RuntimeEntry] = {
     entry.name: entry
     for entry in (
-        RuntimeEntry("onnxruntime", extra="onnxruntime", load=_load_onnxruntime),
+        RuntimeEntry(
+            "onnxruntime",
+            extra="onnxruntime",
+            load=_load_onnxruntime,
+            load_on=_load_onnxruntime,
+        ),
         RuntimeEntry(
             "onnxruntime-training", extra="onnxruntime-training", load=_load_onnxruntime_training
         ),
@@ -86,7 +91,7 @@ def load_runtime(name: str, bundle: Bundle, compute_device: str = AUTO) -> Runti
     if entry.load_on is None and compute_device not in (AUTO, "cpu"):
         raise ConfigurationError(
             f"runtime {name} computes on the CPU alone, so compute_device = {compute_device!r} "
-            "cannot be had; leave it out or choose runtime torch"
+            "cannot be had; leave it out or choose runtime onnxruntime or torch"
         )
     try:
         return entry.load_on(bundle, compute_device) if entry.load_on else entry.load(bundle)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from pfedfrz_edge.local_data import LabelledData, LocalData
+from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.local_training import LocalTraining
 from pfedfrz_protocol import Group, Parameters, RoundAnnouncement
 from pfedfrz_storage import read_configuration
@@ -51,7 +51,8 @@ class DeviceAttacker:
         self._attacker = Attacker(find_attack(orders.attack), device, seed)
         self._fellows = frozenset(orders.attackers)
         self._collusion = Collusion(orders.collusion)
-        self._poisoned: LabelledData | None = None
+        self._poisoned: tuple[LabelledData, LabelledData] | None = None
+        """What was poisoned last, and what it became."""
 
     def prepare(self, announcement: RoundAnnouncement, training: LocalTraining) -> LocalTraining:
         """The training on poisoned data and with negated gradients, where that is the attack."""
@@ -67,11 +68,10 @@ class DeviceAttacker:
         return replace(training, data=data, runtime=runtime)
 
     def _poison(self, data: LocalData) -> LabelledData:
-        if self._poisoned is None:
-            self._poisoned = LabelledData(
-                *self._attacker.poison(data.train.x, data.train.y, data.classes)
-            )
-        return self._poisoned
+        if self._poisoned is None or self._poisoned[0] is not data.train:
+            arrays = self._attacker.poison(data.train.x, data.train.y, data.classes)
+            self._poisoned = data.train, LabelledData(*arrays)
+        return self._poisoned[1]
 
     def upload(
         self,

@@ -13,14 +13,16 @@ from .emnist import EMNIST, load_emnist
 from .fashion_mnist import load_fashion_mnist
 from .mnist import load_mnist
 from .own_arrays import load_own_arrays
+from .own_images import load_own_images
 from .remote_archive import Progress
 
 __all__ = ["DATASETS", "check_dataset_name", "load_dataset"]
 
-DATASETS = ("mnist", "fashion-mnist", *EMNIST, "digits", "npz:PATH")
+DATASETS = ("mnist", "fashion-mnist", *EMNIST, "digits", "npz:PATH", "folder:PATH")
 """What `--dataset` takes; after a name of EMNIST may stand `:PATH`, where its files are."""
 
-_OWN = "npz:"
+_OWN = {"npz": load_own_arrays, "folder": load_own_images}
+"""One's own data, by what stands before its path."""
 
 
 def check_dataset_name(name: str) -> None:
@@ -29,7 +31,7 @@ def check_dataset_name(name: str) -> None:
     Lets a command refuse a misspelt name before it starts anything.
     """
     published, _, place = name.partition(":")
-    if name in DATASETS[:-1] or (published in ("npz", *EMNIST) and place):
+    if (name in DATASETS and not place) or (published in (*_OWN, *EMNIST) and place):
         return
     raise ConfigurationError(f"unknown dataset {name!r}; the datasets are: {', '.join(DATASETS)}")
 
@@ -49,9 +51,9 @@ def load_dataset(
     """
     check_dataset_name(name)
     cache = cache_dir or default_cache_dir()
-    if name.startswith(_OWN):
-        return load_own_arrays(Path(name.removeprefix(_OWN)).expanduser(), input_shape)
     published, _, place = name.partition(":")
+    if published in _OWN:
+        return _OWN[published](Path(place).expanduser(), input_shape)
     if published in EMNIST:
         given = Path(place).expanduser() if place else None
         return load_emnist(published, input_shape, cache, place=given, progress=progress)

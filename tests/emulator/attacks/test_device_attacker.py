@@ -13,7 +13,7 @@ import pytest
 
 from pfedfrz_coordinator.checkpoints import Checkpoints
 from pfedfrz_coordinator.journal import Journal
-from pfedfrz_edge.local_data import LabelledData, LocalData
+from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.local_training import LocalTraining
 from pfedfrz_edge.runtimes import Runtime, StepResult, load_runtime
 from pfedfrz_emulator.attacks import Attacker, find_attack, load_orders

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pfedfrz_edge.data import LabelledData
 from pfedfrz_edge.evaluation import personalized_accuracy
-from pfedfrz_edge.local_data import LabelledData
 from pfedfrz_edge.runtimes import load_runtime
 from pfedfrz_emulator.study.stacked_evaluation import personalized_accuracies
 from pfedfrz_emulator.study.stacked_gradients import RuntimeGradients, TracedGradients

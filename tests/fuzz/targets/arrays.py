@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 from recipe import Recipe, scratch
 
-from pfedfrz_edge.local_data import load_labelled
+from pfedfrz_edge.data import load_labelled
 from pfedfrz_emulator.datasets.own_arrays import load_own_arrays
 from pfedfrz_emulator.splits.from_file import FileSplit
 from pfedfrz_protocol import ConfigurationError, InputSpec, LossKind, LossSpec

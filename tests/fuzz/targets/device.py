@@ -22,7 +22,7 @@ from recipe import scratch
 from pfedfrz_edge import agent as agent_module
 from pfedfrz_edge.agent import DeviceAgent
 from pfedfrz_edge.configuration import DataSettings, DeviceSettings
-from pfedfrz_edge.local_data import LabelledData, LocalData
+from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.runtimes import StepResult
 from pfedfrz_edge.worker import Worker
 from pfedfrz_protocol import (
@@ -89,7 +89,7 @@ class _Room:
         state = scratch() / "device"
         shutil.rmtree(state, ignore_errors=True)
         settings = DeviceSettings(
-            "lab", "me", state / "b.pfz", state, DataSettings(state / "x.npz"),
+            "lab", "me", state / "b.pfz", state, DataSettings("x.npz"),
             coordinator_key=key_of(COORDINATOR).public,
         )  # fmt: skip
         self.link = MemoryLink(MemoryBroker(), "me")

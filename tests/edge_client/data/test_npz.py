@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pfedfrz_edge.local_data import LabelledData, LocalData, load_labelled
+from pfedfrz_edge.data import LabelledData, LocalData, load_labelled
 from pfedfrz_protocol import ConfigurationError, InputSpec, LossKind, LossSpec
 
 SPEC = InputSpec((2, 3), 4)
@@ -247,7 +247,7 @@ def test_an_archive_that_unpacks_to_more_than_the_machine_has_is_refused(
 ) -> None:
     path = tmp_path / "mine.npz"
     np.savez_compressed(path, x=np.zeros((500_000, 2, 3), np.float32), y=np.zeros(500_000, int))
-    monkeypatch.setattr("pfedfrz_edge.local_data.memory_of_machine", lambda: 4 << 20)
+    monkeypatch.setattr("pfedfrz_edge.data.npz.memory_of_machine", lambda: 4 << 20)
     with pytest.raises(ConfigurationError, match="it unpacks to 15 MiB, more than 4 MiB"):
         load_labelled(path, SPEC)
 

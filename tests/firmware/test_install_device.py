@@ -202,6 +202,23 @@ def test_a_new_folder_replaces_the_configuration_and_keeps_a_rotated_key(
     assert (device.path / STATE / "device/device.key").read_bytes() != key
 
 
+def test_samples_that_grew_on_the_board_are_not_lost(device: BoardRoot) -> None:
+    there = device.path / STATE / "data"
+    grown = (there / "train.npz").read_bytes() + b"grown"
+    (there / "train.npz").write_bytes(grown)
+    folder = device.path / DEVICE[1:]
+    (folder / "password").write_text("a-new-password\n")
+    assert device.script("install-device.sh", DEVICE).returncode == 0
+    assert (there / "train.npz").read_bytes() == grown, "the folder has what it had"
+    brought = (folder / "test.npz").read_bytes()
+    (folder / "train.npz").write_bytes(brought)
+    done = device.script("install-device.sh", DEVICE)
+    assert done.returncode == 0, done.stderr
+    assert "kept as /var/lib/pfedfrz/data/train.npz.before" in done.stdout
+    assert (there / "train.npz").read_bytes() == brought
+    assert (there / "train.npz.before").read_bytes() == grown
+
+
 def test_from_the_checkout_without_a_wheel(board: BoardRoot) -> None:
     for wheel in (board.path / "media/usb/firmware_scripts").glob("*.whl"):
         wheel.unlink()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from pfedfrz_protocol import OperationError
+from pfedfrz_protocol.messages import MAX_TEXT
+from pfedfrz_protocol.one_line import one_line
 from pfedfrz_storage import make_directory, write_atomically
 
 from .bundle_update import BundleChecked, CheckBundle
@@ -19,6 +25,7 @@ __all__ = ["BundleCheck"]
 log = logging.getLogger(__name__)
 _LONGEST_S = 300.0
 _LOOK_S = 0.2
+_MOST_WORDS = 4096
 
 
 class BundleCheck:
@@ -69,26 +76,33 @@ class BundleCheck:
     def _examine(self) -> str | None:
         """What is wrong with the archive, as one line; None when nothing is."""
         command = [sys.executable, "-m", f"{__package__}.self_test", str(self._archive)]
-        with subprocess.Popen(
-            [*command, self._digest, str(self._configuration)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        ) as process:
-            waited_s = 0.0
-            while True:
-                try:
-                    _, said = process.communicate(timeout=_LOOK_S)
-                    break
-                except subprocess.TimeoutExpired:
-                    waited_s += _LOOK_S
-                if self._cancelled.is_set() or waited_s >= self._longest_s:
-                    process.kill()
-                    process.communicate()
-                    return f"its examination did not end within {self._longest_s:g} s"
-        if process.returncode == 0:
-            return None
-        last = (said.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+        with (
+            tempfile.TemporaryFile() as words,  # a pipe would have to be emptied into memory
+            subprocess.Popen(
+                [*command, self._digest, str(self._configuration)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=words,
+            ) as process,
+        ):
+            ended = self._wait(process)
+            words.seek(max(0, words.seek(0, os.SEEK_END) - _MOST_WORDS))
+            said = words.read().decode(errors="replace").strip().splitlines()
+        if not ended:
+            return f"its examination did not end within {self._longest_s:g} s"
+        last = said[-1] if said else "it said nothing"
+        last = one_line(last.replace(str(self._archive), "the offered bundle"), MAX_TEXT)
         if process.returncode < 0:
             return f"its examination was killed by signal {-process.returncode}: {last}"
-        return last.replace(str(self._archive), "the offered bundle")
+        return last if process.returncode else None
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether it ended by itself; otherwise it is killed."""
+        deadline = time.monotonic() + self._longest_s
+        while not self._cancelled.is_set() and time.monotonic() < deadline:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(min(_LOOK_S, self._longest_s))
+                return True
+        process.kill()
+        process.wait()
+        return False

@@ -36,6 +36,8 @@ from .runtimes.machine_memory import memory_of_machine
 __all__ = ["examine"]
 
 _POLITENESS = 10
+_LARGEST_FILE = 64 << 20
+"""Nothing that it writes, its last words included, fills a disk."""
 
 
 def examine(archive: Path, digest: str, settings: DeviceSettings) -> None:
@@ -90,6 +92,7 @@ def _bound_this_process() -> None:
         most = memory_of_machine()
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_FILE, _LARGEST_FILE))
 
 
 if __name__ == "__main__":

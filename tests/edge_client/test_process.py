@@ -12,8 +12,11 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+from changed_bundles import with_changed_graphs
 from identities import COORDINATOR, key_of, signed
 
+from pfedfrz_edge.bundle_homes import BundleHomes
+from pfedfrz_edge.bundle_record import load_record
 from pfedfrz_edge.configuration import load_device_settings
 from pfedfrz_edge.local_data import LocalData
 from pfedfrz_edge.outbox import Outbox
@@ -23,6 +26,8 @@ from pfedfrz_export import save_bundle
 from pfedfrz_protocol import (
     Accepted,
     Bundle,
+    BundleOffer,
+    BundleRefused,
     ConfigurationError,
     CoordinatorStatus,
     DeviceEvent,
@@ -45,6 +50,7 @@ from pfedfrz_protocol import (
     seal_tensors,
     split_chunks,
     tensors_digest,
+    write_bundle,
 )
 from pfedfrz_storage import lock_directory
 from pfedfrz_transport import BrokerAddress, BrokerUnreachable, Message, MqttLink
@@ -317,3 +323,29 @@ def test_told_to_end_it_says_goodbye_and_leaves_nothing_half_done(
     while coordinator.expect(DeviceStatus).presence is not Presence.OFFLINE:
         pass
     assert not list((board.folder / "state").glob("*.partial-*"))
+
+
+def test_a_bundle_on_trial_that_cannot_be_loaded_is_left_again_and_that_is_said(
+    board: Board, broker: RunningBroker, coordinator: Coordinator, wide_bundle: Bundle
+) -> None:
+    broken = with_changed_graphs(wide_bundle, "onnxruntime", lambda graph: graph[::-1])
+    archive = write_bundle(broken.manifest, broken.files)
+    offer = BundleOffer(5, broken.manifest.digest, describe_transfer(archive))
+    homes = BundleHomes(board.folder / "state", wide_bundle)
+    homes.folder.mkdir(parents=True)
+    homes.offered.write_bytes(archive)
+    homes.install(offer)
+    coordinator.link.publish_retained(TOPICS.bundle, signed(offer, TOPICS.bundle, COORDINATOR))
+    key = key_of(COORDINATOR).public
+    with start(board.configure(f'broker = "{broker.url}"', f'coordinator_key = "{key}"')) as device:
+        refused = coordinator.expect(BundleRefused)
+        coordinator.expect(UpdateReady)
+        device.terminate()
+        _, log = device.communicate(timeout=PATIENCE_S)
+    coordinator.link.clear_retained(TOPICS.bundle)
+    assert device.returncode == 0, log
+    assert refused.detail.startswith("tried, and gone back: onnxruntime")
+    assert "going back from the bundle" in log
+    record = load_record(board.folder / "state")
+    assert record is not None
+    assert (record.active, record.on_trial) == (wide_bundle.manifest.digest, False)

@@ -45,7 +45,8 @@ __all__ = ["Adoption", "adopt_bundle", "finish_adoption"]
 
 _PLAN = "adoption.json"
 _MADE = "adopting"
-_MOST_SUPERSEDED = 16
+_MOST_SUPERSEDED = 4
+"""Whose chunks are cleared again at every start: more would crowd the link's memory."""
 _MOVED = ("journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm", "models", "updates")
 
 

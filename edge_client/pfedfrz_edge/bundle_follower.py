@@ -185,7 +185,7 @@ class BundleFollower:
                 self._guarded(lambda: self._homes.remember_offer(serial, is_followed=is_followed))
             case RememberRefusal(offer, detail):
                 self._homes.refuse(offer, detail)
-            case Tell(text):
-                log.warning("%s", text)
+            case Tell(text, is_fault):
+                log.log(logging.WARNING if is_fault else logging.INFO, "%s", text)
             case _:
                 pass

@@ -148,6 +148,7 @@ class Tell:
     """Tell the person who reads the log."""
 
     text: str
+    is_fault: bool = True
 
 
 BundleAction = (
@@ -306,7 +307,7 @@ class BundleUpdate:
             if archive is not None:
                 return self._check(offer, archive)
         text = f"fetching the bundle {offer.bundle[:12]}..., {offer.transfer.payload_bytes} bytes"
-        return [Tell(text), FetchBundle(offer.bundle, download.ask())]
+        return [Tell(text, is_fault=False), FetchBundle(offer.bundle, download.ask())]
 
     def _on_chunk(self, bundle: str, number: int, data: bytes) -> list[BundleAction]:
         offer, download = self._offer, self._download

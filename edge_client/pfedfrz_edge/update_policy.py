@@ -28,7 +28,8 @@ class UpdateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     bundles: OfferPolicy = OfferPolicy.PINNED
     max_mib: int = 64
-    """No larger archive is fetched: it is held in memory once, and on the disk twice."""
+    """No larger archive is fetched: it is in memory twice while it is put together, and then on the
+    disk twice."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_mib <= _MOST_MIB:

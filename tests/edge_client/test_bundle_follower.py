@@ -19,12 +19,15 @@ from pfedfrz_edge.configuration import DataSettings, DeviceSettings
 from pfedfrz_edge.local_data import LabelledData, LocalData
 from pfedfrz_edge.runtimes import StepResult
 from pfedfrz_edge.session_exchange import EvaluationDone, WorkBroken, WorkKey
+from pfedfrz_edge.update_policy import OfferPolicy, UpdateSettings
 from pfedfrz_protocol import (
     BundleInstalled,
     BundleOffer,
     BundleRefused,
+    CoordinatorStatus,
     DeviceEvent,
     LocalReport,
+    Presence,
     Topics,
     describe_transfer,
     open_message,
@@ -55,7 +58,9 @@ class Never:
 class Room:
     """One life, turned by hand."""
 
-    def __init__(self, folder: Path, *, is_pinned: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, is_pinned: bool = True, policy: OfferPolicy = OfferPolicy.PINNED
+    ) -> None:
         self.broker = MemoryBroker()
         self.ear = MemoryLink(self.broker, "ear")
         self.ear.subscribe(TOPICS.every_device("event"))
@@ -64,6 +69,7 @@ class Room:
         settings = DeviceSettings(
             "lab", "me", folder / "m.pfz", folder, DataSettings(folder / "x.npz"),
             coordinator_key=key_of(COORDINATOR).public if is_pinned else None,
+            updates=UpdateSettings(policy),
         )  # fmt: skip
         self.homes = BundleHomes(folder, FIRST)
         self.homes.begin()
@@ -228,4 +234,16 @@ def test_a_key_of_first_use_is_not_enough(tmp_path: Path) -> None:
     (answer,) = room.answers()
     assert isinstance(answer, BundleRefused)
     assert "set coordinator_key" in answer.detail
+    room.close()
+
+
+def test_an_offer_that_came_before_the_key_was_known_is_looked_at_again(tmp_path: Path) -> None:
+    room = Room(tmp_path, is_pinned=False, policy=OfferPolicy.TRUSTED)
+    room.offer()
+    assert load_record(tmp_path) is None
+    status = CoordinatorStatus(Presence.ONLINE, OFFER.bundle, 1, key_of(COORDINATOR).public)
+    room.say(TOPICS.coordinator_status, signed(status, TOPICS.coordinator_status, COORDINATOR))
+    record = load_record(tmp_path)
+    assert record is not None
+    assert (record.serial, record.followed) == (5, 0)
     room.close()

@@ -13,14 +13,15 @@ from typing import TypeVar
 import numpy as np
 import pytest
 from changed_bundles import with_changed_graphs
-from identities import COORDINATOR, key_of, signed
+from identities import COORDINATOR, identity_of, key_of, signed
 
+from pfedfrz_edge.bundle_follower import BundleFollower, GoOver
 from pfedfrz_edge.bundle_homes import BundleHomes
 from pfedfrz_edge.bundle_record import load_record
 from pfedfrz_edge.configuration import load_device_settings
 from pfedfrz_edge.local_data import LocalData
 from pfedfrz_edge.outbox import Outbox
-from pfedfrz_edge.process import read_local_data, run_device
+from pfedfrz_edge.process import _Lives, read_local_data, run_device
 from pfedfrz_emulator.brokers import RunningBroker, start_broker
 from pfedfrz_export import save_bundle
 from pfedfrz_protocol import (
@@ -153,6 +154,22 @@ def test_a_state_directory_in_use_is_said_and_left_alone(board: Board) -> None:
         (state / "pending-update.msgpack.partial-0123abcd").touch()  # of the one that runs
         assert "state is in use by another process; end that one" in message(path)
         assert len(list(state.iterdir())) == 2
+
+
+def test_a_bundle_that_cannot_be_put_in_place_is_refused_and_the_old_one_goes_on(
+    board: Board, wide_bundle: Bundle
+) -> None:
+    settings = load_device_settings(path := board.configure())
+    homes = BundleHomes(board.folder / "state", wide_bundle)
+    (board.folder / "state").mkdir()
+    offer = BundleOffer(5, "a" * 64, describe_transfer(b"gone"))
+    link = MqttLink(BrokerAddress.parse("mqtt://127.0.0.1:1"), "me")
+    follower = BundleFollower(settings, path, homes, link, "boot")
+    follower.leaving = GoOver(offer)
+    assert _Lives(settings, path, identity_of("me"), homes, None)._go_on(follower)
+    assert homes.active == wide_bundle.manifest.digest
+    assert "offered.pfz: cannot be read" in homes.refusals["a" * 64].detail
+    link.close(timeout_s=0)
 
 
 # A real process on a real broker

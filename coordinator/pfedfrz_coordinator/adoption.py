@@ -175,6 +175,10 @@ def _make_new(
         save_offered(journal, offered)
     finally:
         journal.close()
+    try:
+        sync_directory(folder)  # SQLite sees to the file, and not to its name
+    except OSError as error:
+        raise OperationError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
 def finish_adoption(state_dir: Path) -> None:

@@ -318,7 +318,7 @@ class BundleUpdate:
         try:
             archive = download.take(number, data)
         except ProtocolError as error:
-            said = self._tell_once(f"the bundle {bundle[:12]}..., chunk {number}: {error}")
+            said = self._tell_once(f"the bundle {bundle[:12]}... came wrong: {error}")
             let_go = download.start_over(error)
             if let_go is None:
                 return said

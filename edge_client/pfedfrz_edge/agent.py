@@ -44,8 +44,8 @@ from pfedfrz_transport import (
     Will,
 )
 
+from .bundle_exchange import BundleChecked
 from .bundle_follower import BundleFollower
-from .bundle_update import BundleChecked
 from .configuration import DeviceSettings
 from .download_store import DownloadStore
 from .error_feedback import ErrorFeedback

@@ -18,7 +18,7 @@ from pfedfrz_protocol.messages import MAX_TEXT
 from pfedfrz_protocol.one_line import one_line
 from pfedfrz_storage import make_directory, write_atomically
 
-from .bundle_update import BundleChecked, CheckBundle
+from .bundle_exchange import BundleChecked, CheckBundle
 
 __all__ = ["BundleCheck"]
 

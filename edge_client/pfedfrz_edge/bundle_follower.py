@@ -21,13 +21,11 @@ from pfedfrz_protocol import (
 from pfedfrz_transport import Link
 
 from .bundle_check import BundleCheck
-from .bundle_homes import BundleHomes
-from .bundle_update import (
+from .bundle_exchange import (
     BundleAction,
     BundleChecked,
     BundleChunkSeen,
     BundleEvent,
-    BundleUpdate,
     CheckBundle,
     FetchBundle,
     InstallBundle,
@@ -39,6 +37,8 @@ from .bundle_update import (
     Report,
     Tell,
 )
+from .bundle_homes import BundleHomes
+from .bundle_update import BundleUpdate
 from .configuration import DeviceSettings
 from .download_store import DownloadStore
 from .trust import CoordinatorTrust

@@ -36,8 +36,8 @@ from pfedfrz_protocol import (
 )
 from pfedfrz_storage import make_directory, put_in_place, read_bundle_file, remove_leftovers
 
+from .bundle_exchange import Standing
 from .bundle_record import BundleRecord, Refusal, load_record, save_record
-from .bundle_update import Standing
 from .carry_over import CarriedOver, carry_over
 from .download_store import DownloadStore
 from .personal_store import PersonalStore, StoredPersonal

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pfedfrz_edge.bundle_check import BundleCheck
-from pfedfrz_edge.bundle_update import BundleChecked, CheckBundle
+from pfedfrz_edge.bundle_exchange import BundleChecked, CheckBundle
 from pfedfrz_protocol import BundleOffer, describe_transfer
 
 PATIENCE_S = 20.0

@@ -11,10 +11,10 @@ from tiny_bundle import make_bundle
 
 from pfedfrz_edge import bundle_follower
 from pfedfrz_edge.agent import DeviceAgent
+from pfedfrz_edge.bundle_exchange import BundleChecked, CheckBundle
 from pfedfrz_edge.bundle_follower import BundleFollower, GoBack, GoOver
 from pfedfrz_edge.bundle_homes import MOST_ATTEMPTS, BundleHomes
 from pfedfrz_edge.bundle_record import load_record
-from pfedfrz_edge.bundle_update import BundleChecked, CheckBundle
 from pfedfrz_edge.configuration import DataSettings, DeviceSettings
 from pfedfrz_edge.local_data import LabelledData, LocalData
 from pfedfrz_edge.runtimes import StepResult

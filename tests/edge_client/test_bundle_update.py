@@ -6,12 +6,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pfedfrz_edge.bundle_record import Refusal
-from pfedfrz_edge.bundle_update import (
+from pfedfrz_edge.bundle_exchange import (
     BundleAction,
     BundleChecked,
     BundleChunkSeen,
-    BundleUpdate,
     CheckBundle,
     FetchBundle,
     InstallBundle,
@@ -24,6 +22,8 @@ from pfedfrz_edge.bundle_update import (
     Standing,
     Tell,
 )
+from pfedfrz_edge.bundle_record import Refusal
+from pfedfrz_edge.bundle_update import BundleUpdate
 from pfedfrz_edge.download_store import StoredDownload
 from pfedfrz_edge.update_policy import OfferPolicy
 from pfedfrz_protocol import (

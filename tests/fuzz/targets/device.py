@@ -23,9 +23,9 @@ from pfedfrz_edge import agent as agent_module
 from pfedfrz_edge import bundle_follower as follower_module
 from pfedfrz_edge.agent import DeviceAgent
 from pfedfrz_edge.bundle_check import BundleCheck
+from pfedfrz_edge.bundle_exchange import BundleChecked
 from pfedfrz_edge.bundle_follower import BundleFollower
 from pfedfrz_edge.bundle_homes import BundleHomes
-from pfedfrz_edge.bundle_update import BundleChecked
 from pfedfrz_edge.configuration import DataSettings, DeviceSettings
 from pfedfrz_edge.local_data import LabelledData, LocalData
 from pfedfrz_edge.runtimes import StepResult

@@ -24,9 +24,13 @@ from pfedfrz_edge import agent, model_download
 from pfedfrz_edge.configuration import DeviceSettings
 from pfedfrz_protocol import (
     CHUNK_BYTES,
+    MAX_BUNDLE_BYTES,
     MAX_SUCCESSIONS,
     SIGNATURE_BYTES,
     Accepted,
+    BundleInstalled,
+    BundleOffer,
+    BundleRefused,
     Control,
     CoordinatorStatus,
     DeviceStatus,
@@ -67,12 +71,15 @@ STRUCTS: tuple[type[msgspec.Struct], ...] = (
     RoundAnnouncement,
     ModelReference,
     TransferReference,
+    BundleOffer,
     DeviceStatus,
     Heartbeat,
     PhaseProgress,
     UpdateReady,
     Evaluated,
     RoundFailed,
+    BundleInstalled,
+    BundleRefused,
     LocalReport,
     Grant,
     Accepted,
@@ -246,12 +253,14 @@ def topics() -> str:
     model = t.model_chunk(1, 2).replace("/1/2", "/VERSION/CHUNK")
     update = t.update_chunk(device, 1, 2).replace("/1/2", "/ROUND/CHUNK")
     commands = (Grant, Accepted, Rejected, NotAdmitted)
-    events = (UpdateReady, Evaluated, RoundFailed)
+    events = (UpdateReady, Evaluated, RoundFailed, BundleInstalled, BundleRefused)
+    bundle = t.bundle_chunk("DIGEST", 1).replace("/1", "/CHUNK")
     rows: list[tuple[str, str, str, str, tuple[type[msgspec.Struct], ...]]] = [
         (t.coordinator_status, "coordinator; its last will", "1", "yes", (CoordinatorStatus,)),
         (t.round, "coordinator", "1", "yes", (RoundAnnouncement,)),
         (t.control, "coordinator", "1", "yes", (Control,)),
         (t.metrics, "coordinator", "1", "yes", (RoundMetrics,)),
+        (t.bundle, "coordinator", "1", "yes", (BundleOffer,)),
         (t.device(device, "command"), "coordinator", "1", "no", commands),
         (t.device(device, "status"), "that device; its last will", "1", "yes", (DeviceStatus,)),
         (t.device(device, "event"), "that device", "1", "no", events),
@@ -264,6 +273,7 @@ def topics() -> str:
         lines.append(f"| `{topic}` | {who} | {qos} | {retained} | {linked} |")
     chunk = "[a chunk](#chunks)"
     lines.append(f"| `{model}` | coordinator | 1 | yes | {chunk} of a sealed model |")
+    lines.append(f"| `{bundle}` | coordinator | 1 | yes | {chunk} of a bundle |")
     lines.append(f"| `{update}` | that device | 1 | no | {chunk} of a sealed update |")
     return "\n".join(lines) + "\n"
 
@@ -284,6 +294,7 @@ def bounds() -> str:
         ("rotations that are followed", f"{MAX_SUCCESSIONS}", "agreed"),
         ("spans in a grant", f"{MAX_SPANS}", "agreed"),
         ("a text for people", f"{MAX_TEXT} characters", "agreed"),
+        ("an offered bundle", f"{thousands(MAX_BUNDLE_BYTES)} bytes", "agreed"),
         ("keepalive", f"{options.keepalive_s} s", "chosen"),
         ("session expiry", f"{options.session_expiry_s} s", "chosen"),
         ("Receive Maximum that is announced", f"{options.receive_maximum}", "chosen"),

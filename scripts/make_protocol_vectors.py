@@ -23,6 +23,9 @@ from numpy.typing import NDArray
 
 from pfedfrz_protocol import (
     Accepted,
+    BundleInstalled,
+    BundleOffer,
+    BundleRefused,
     Control,
     CoordinatorStatus,
     DesiredState,
@@ -180,6 +183,7 @@ def messages() -> list[tuple[str, str, str, msgspec.Struct]]:
         ("control, stop", TOPICS.control, "coordinator", Control(DesiredState.STOP, EPOCH)),
         ("round, training", TOPICS.round, "coordinator", opened),
         ("round, evaluation", TOPICS.round, "coordinator", evaluate),
+        ("bundle", TOPICS.bundle, "coordinator", BundleOffer(EPOCH, BUNDLE, transfer)),
         ("device status", status, "kitchen",
          DeviceStatus(online, BOOT, BUNDLE, "onnxruntime", 600, theirs)),
         ("device status, the last will", status, "kitchen",
@@ -197,6 +201,10 @@ def messages() -> list[tuple[str, str, str, msgspec.Struct]]:
          Evaluated(21, EPOCH + 1, BOOT, LocalReport(600, 0.875))),
         ("event, failed", event, "kitchen",
          RoundFailed(3, EPOCH, BOOT, "no space left on device, 2 \u00b5s too late")),
+        ("event, bundle installed", event, "kitchen",
+         BundleInstalled(EPOCH, BUNDLE, BOOT, "4 personal weights carried over")),
+        ("event, bundle refused", event, "kitchen",
+         BundleRefused(EPOCH, BUNDLE, BOOT, "it has no graphs for runtime onnxruntime")),
         ("command, grant of everything", command, "coordinator", Grant(3, EPOCH)),
         ("command, grant of what is missing", command, "coordinator",
          Grant(3, EPOCH, ((0, 0), (2, 5)))),

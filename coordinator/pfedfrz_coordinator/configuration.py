@@ -12,6 +12,7 @@ from pfedfrz_transport import TlsSettings
 
 from .admission import EnrolmentPolicy, QuarantinePolicy
 from .aggregation import find_rule, require_clients
+from .bundle_offering import BundleUpdatePolicy
 from .policy import RoundPolicy
 from .quotas import QuotaPolicy
 from .validation import ValidationPolicy
@@ -45,6 +46,7 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     quarantine: QuarantinePolicy = QuarantinePolicy()
     quotas: QuotaPolicy = QuotaPolicy()
     workers: WorkerPolicy = WorkerPolicy()
+    bundle_updates: BundleUpdatePolicy = BundleUpdatePolicy()
 
     @property
     def key_path(self) -> Path:

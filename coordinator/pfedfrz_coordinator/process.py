@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pfedfrz_storage import (
 )
 from pfedfrz_transport import MqttLink, ServiceManager, open_access
 
+from .adoption import adopt_bundle, finish_adoption
 from .configuration import CoordinatorSettings, load_coordinator_settings
 from .service import CoordinatorService, coordinator_will
 from .worker import WorkerService
@@ -24,8 +26,16 @@ from .worker import WorkerService
 __all__ = ["check_coordinator", "rotate_coordinator_key", "run_coordinator", "run_worker"]
 
 
-def run_coordinator(configuration: Path) -> bool:
+def run_coordinator(
+    configuration: Path,
+    *,
+    adopt: bool = False,
+    say: Callable[[str], None] = print,
+) -> bool:
     """Run the federation's rounds; True when they are over, False when told to end before.
+
+    With `adopt` the state directory first goes over to the configured bundle, where it belongs to
+    another one; `say` takes the lines about it.
 
     SIGINT and SIGTERM end the process, not the federation: started again, it goes on where it was.
     Raises ConfigurationError for what a person must mend, BrokerUnreachable when the broker does
@@ -36,6 +46,11 @@ def run_coordinator(configuration: Path) -> bool:
     bundle = read_bundle_file(settings.bundle)
     # Before the state is opened: opening it clears what a killed coordinator left.
     with lock_directory(settings.state_dir):
+        finish_adoption(settings.state_dir)
+        if adopt:
+            adopted = adopt_bundle(settings.state_dir, bundle)
+            for line in adopted.lines if adopted else ["there is no other bundle to go over from"]:
+                say(line)
         identity = load_or_make_identity(settings.key_path)
         link = MqttLink(
             access.address,

@@ -18,6 +18,8 @@ import msgspec
 from pfedfrz_protocol import (
     CHUNK_BYTES,
     Bundle,
+    BundleInstalled,
+    BundleRefused,
     Command,
     Control,
     CoordinatorStatus,
@@ -69,7 +71,9 @@ from pfedfrz_transport import (
 from .acceptance import AcceptancePool, Judged, Passed
 from .admission import Admission
 from .aggregation import Mean, find_rule
+from .bundle_offering import load_offered, publish_offer
 from .configuration import CoordinatorSettings
+from .device_bundles import DeviceBundles
 from .engine import RoundEngine, StartingPoint
 from .engine_exchange import (
     Action,
@@ -168,6 +172,7 @@ class CoordinatorService:
         """Recover from the state directory; ConfigurationError when it does not fit the bundle."""
         self._settings = settings
         self._identity = identity
+        self._bundle = bundle
         self._digest = bundle.manifest.digest
         self._link = link
         self._clock = clock
@@ -195,6 +200,7 @@ class CoordinatorService:
                 clock=clock,
             )
         self._registry = Registry(settings.state_dir)
+        self._device_bundles = DeviceBundles(settings.state_dir)
         self._admission = Admission(
             self._registry,
             settings.federation,
@@ -263,6 +269,7 @@ class CoordinatorService:
             link.subscribe(topics.every_update_chunk)
         else:
             self._desk.subscribe()
+        self._offer_bundle()
         link.start()
         try:
             link.wait_until_up(
@@ -278,6 +285,7 @@ class CoordinatorService:
             delivered = link.close()
             self._admission.write_down_traffic()
             self._registry.close()
+            self._device_bundles.close()
             self._state.journal.close()
         if not delivered:
             log.warning("the link closed before everything was delivered; start again to tell it")
@@ -301,6 +309,18 @@ class CoordinatorService:
     def _announce_presence(self, presence: Presence) -> None:
         status = _status(presence, self._digest, self._engine.epoch, self._identity)
         self._publish_state(self._topics.coordinator_status, status)
+
+    def _offer_bundle(self) -> None:
+        journal = self._state.journal
+        publish_offer(
+            self._link,
+            self._topics,
+            self._identity.key,
+            self._bundle,
+            load_offered(journal),
+            self._settings.bundle_updates,
+            is_first_start=not journal.rounds(),
+        )
 
     def _publish_state(self, topic: str, message: msgspec.Struct) -> None:
         self._link.publish_retained(topic, sign_message(message, topic, self._identity.key))
@@ -363,6 +383,7 @@ class CoordinatorService:
     def _look_for_changes(self) -> None:
         """Follow what a person has changed about the devices, from another process."""
         self._looked_for_changes_s = self._clock()
+        self._device_bundles.write_down()
         barred, asked = self._admission.look_for_changes()
         for device in sorted(barred):
             self._bar(device, "by command")
@@ -415,6 +436,7 @@ class CoordinatorService:
     def _on_status(self, device: str, topic: str, payload: bytes) -> None:
         status = self._admission.open_status(device, topic, payload)
         online = status.presence is Presence.ONLINE
+        self._device_bundles.has(device, status.bundle)
         if online and status.bundle != self._digest:
             if self._rarely("foreign bundle"):
                 log.warning("%s has another bundle and is left out: %s", device, status.bundle)
@@ -432,6 +454,9 @@ class CoordinatorService:
         if self._engine.is_silent(device):
             self._events.append(DeviceHeard(device))
         if isinstance(event, PhaseProgress):
+            return
+        if isinstance(event, BundleInstalled | BundleRefused):
+            self._device_bundles.answered(device, event, self._state.journal)
             return
         number, epoch = event.round, event.epoch
         current = (number, epoch) == (self._engine.round, self._engine.epoch)

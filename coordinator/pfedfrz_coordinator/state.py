@@ -26,6 +26,7 @@ from pfedfrz_protocol import (
 from .acceptance import Passed
 from .aggregation import AggregationRule, ExactSum, aggregate, round_seed
 from .checkpoints import Checkpoints
+from .epochs import seconds_since_2020
 from .flat import flatten, unflatten
 from .journal import Journal, RoundRow
 from .round_metrics import summarize_round
@@ -35,9 +36,6 @@ from .validation import ValidUpdate
 __all__ = ["CoordinatorState", "Recovered"]
 
 _FEWEST_KEPT = 3
-_EPOCH_ZERO_S = 1_577_836_800  # 2020-01-01 UTC
-_LATEST_EPOCH = 900_000_000
-"""In 2048. An epoch is a number of nine digits, and it has to grow with every start after that."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +89,8 @@ class CoordinatorState:
         known = self.journal.fact("bundle")
         if known not in (None, self._digest):
             raise ConfigurationError(
-                f"{directory} belongs to another bundle ({known[:12]}...); choose another "
-                "state_dir, or bring back that bundle to go on with it"
+                f"{directory} belongs to another bundle ({known[:12]}...): go over to this one "
+                "with --adopt-bundle, choose another state_dir, or bring back that bundle"
             )
         self._checkpoints.prepare()
         if known is None:
@@ -107,8 +105,8 @@ class CoordinatorState:
         is wrong by decades is left out of it, and that is noted: an epoch has nine digits.
         """
         clock_s = int(time.time())
-        now = clock_s - _EPOCH_ZERO_S
-        if not 0 <= now <= _LATEST_EPOCH:
+        now = seconds_since_2020(clock_s)
+        if now is None:
             date = time.strftime("%Y-%m-%d", time.gmtime(clock_s))
             self.journal.note(
                 f"this machine's clock says {date}, which is not believed; rounds are counted on "

@@ -6,8 +6,9 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -45,6 +46,8 @@ from pfedfrz_transport import (
     Will,
 )
 
+from .bundle_exchange import BundleChecked
+from .bundle_follower import BundleFollower
 from .configuration import DeviceSettings
 from .data import DataFeed
 from .download_store import DownloadStore
@@ -147,8 +150,15 @@ class DeviceAgent:
         tamper: Tamper | None = None,
         clock: Callable[[], float] = time.monotonic,
         manager: ServiceManager | None = None,
+        home: Path | None = None,
+        follower: BundleFollower | None = None,
     ) -> None:
-        """Open the personal store and the outbox in the state directory."""
+        """Open the personal store and the outbox in `home`, by default the state directory.
+
+        Without a `follower` no bundle is taken from the coordinator.
+        """
+        home = home or settings.state_dir
+        self._follower = follower
         self._settings = settings
         self._bundle = bundle
         self._link = link
@@ -164,8 +174,8 @@ class DeviceAgent:
         self._is_looking = False
         digest = bundle.manifest.digest
         codec = SharedCodec.for_manifest(bundle.manifest)
-        self._outbox = Outbox(settings.state_dir)
-        self._feedback = ErrorFeedback(settings.state_dir, digest, codec.layout)
+        self._outbox = Outbox(home)
+        self._feedback = ErrorFeedback(home, digest, codec.layout)
         self._context = WorkerContext(
             LocalTraining(
                 runtime,
@@ -173,10 +183,10 @@ class DeviceAgent:
                 first,
                 settings.device,
                 settings.seed,
-                budget=FeatureBudget(settings.feature_memory_mib << 20, settings.state_dir),
+                budget=FeatureBudget(settings.feature_memory_mib << 20, home),
             ),
             codec,
-            PersonalStore(settings.state_dir, digest),
+            PersonalStore(home, digest),
             settings.encoding,
             boot_id,
             identity.key,
@@ -190,9 +200,9 @@ class DeviceAgent:
             settings.state_dir, settings.federation, settings.coordinator_key
         )
         self._unproved: dict[str, Message] = {}
-        """The last round and control that were not signed with a key that is trusted, yet."""
+        """The last round, control and offer, where no key that is trusted, yet, has signed them."""
         self._context.personal()  # a store that cannot be read is said now, not in a round
-        self._downloads = DownloadStore(settings.state_dir)
+        self._downloads = DownloadStore(home)
         settled = self._outbox.settled()
         self._session = DeviceSession(
             settings.device,
@@ -217,18 +227,28 @@ class DeviceAgent:
         for topic in (topics.coordinator_status, topics.round, topics.control):
             link.subscribe(topic)
         link.subscribe(topics.device(self._settings.device, "command"))
+        if self._follower:
+            self._follower.subscribe()
         link.start()
         try:
-            link.wait_until_up(self._settings.connect_timeout_s, cancelled=lambda: self._quit)
-            while not self._quit:
+            link.wait_until_up(self._settings.connect_timeout_s, cancelled=self._waits_no_more)
+            while not (self._quit or (self._follower and self._follower.leaving)):
                 self._turn()
         finally:
-            self._manager.stopping()
+            if not (self._follower and self._follower.leaving):
+                self._manager.stopping()  # another life follows otherwise
             if self._worker:
                 self._worker.cancel()
                 self._worker.join(_JOIN_S)
+            if self._follower:
+                self._follower.close()
             self._say(Presence.OFFLINE)
             link.close()
+
+    def _waits_no_more(self) -> bool:
+        # Ready since an earlier life, the watchdog wants to be fed also while the broker is away.
+        self._manager.turn("waiting for the broker")
+        return self._quit
 
     def _pending_update(self) -> PendingUpdate | None:
         """The update that waits since before, signed anew if the key was rotated meanwhile."""
@@ -276,12 +296,20 @@ class DeviceAgent:
                 self._publish("event", progress, qos=0)
             case Posted(_WorkerEnded()):
                 self._worker = None
+                if self._follower:
+                    self._follower.work_ended()
                 if self._next_work:
                     self._start_work(self._next_work)
             case Posted(SamplesSeen(samples)):
                 self._on_samples(samples)
             case Posted(UpdateTrained() | EvaluationDone() | WorkBroken() as done):
                 self._feed(done)
+                if self._follower and isinstance(done, WorkBroken):
+                    self._follower.work_broke(done.detail)
+                elif self._follower:
+                    self._follower.work_done()
+            case Posted(BundleChecked() as checked) if self._follower:
+                self._answer(self._follower.checked(checked))
             case _:
                 pass
         if self._clock() >= self._beaten_s + self._settings.heartbeat_s:
@@ -331,6 +359,7 @@ class DeviceAgent:
             if error.reason is RejectReason.WRONG_SIGNATURE and message.topic in (
                 self._topics.round,
                 self._topics.control,
+                self._topics.bundle,
             ):
                 self._unproved[message.topic] = message
             self._ignored += 1
@@ -357,8 +386,16 @@ class DeviceAgent:
         if topic == topics.device(self._settings.device, "command"):
             command: Command = self._trust.open(topic, payload, Command)  # type: ignore[arg-type]
             return CommandSeen(command)
+        answers = self._follower.hear(topic, payload, self._trust) if self._follower else None
+        if answers is not None:
+            self._answer(answers)
+            return None
         chunk = topics.parse_model_chunk(topic)
         return ChunkSeen(*chunk, payload) if chunk else None
+
+    def _answer(self, answers: Sequence[DeviceEvent]) -> None:
+        for answer in answers:
+            self._publish("event", answer)
 
     # What the session decides
 
@@ -422,6 +459,8 @@ class DeviceAgent:
             self._next_work = work
             return
         self._next_work = None
+        if self._follower:
+            self._follower.work_begins()
         self._worker = Worker(self._context, work, lambda: self._link.post(_WorkerEnded()))
         self._worker.start()
 

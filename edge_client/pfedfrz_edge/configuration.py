@@ -11,10 +11,11 @@ from pfedfrz_storage import read_configuration
 from pfedfrz_transport import TlsSettings
 
 from .data.settings import DataSettings
+from .update_policy import UpdateSettings
 
-__all__ = ["DataSettings", "DeviceSettings", "load_device_settings"]
+__all__ = ["LONGEST_S", "DataSettings", "DeviceSettings", "load_device_settings"]
 
-_LONGEST_S = 86_400
+LONGEST_S = 86_400
 """No wait is longer: the clock's own functions refuse an endless one."""
 
 _MOST_MIB = 1 << 20
@@ -48,6 +49,8 @@ class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The public key of the coordinator; without it the first one that is heard is trusted."""
     exit_when_stopped: bool = False
     """End the process when the federation is over, instead of waiting for the next."""
+    updates: UpdateSettings = UpdateSettings()
+    """Which bundles the device takes from its coordinator."""
 
     @property
     def key_path(self) -> Path:
@@ -63,8 +66,8 @@ class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         for key in ("heartbeat_s", "connect_timeout_s"):
             value = getattr(self, key)
-            if not 0 < value <= _LONGEST_S:
-                raise ConfigurationError(f"{key} = {value} (want above 0, at most {_LONGEST_S})")
+            if not 0 < value <= LONGEST_S:
+                raise ConfigurationError(f"{key} = {value} (want above 0, at most {LONGEST_S})")
 
 
 def load_device_settings(path: Path) -> DeviceSettings:

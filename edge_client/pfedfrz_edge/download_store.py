@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from pfedfrz_protocol import CHUNK_BYTES, TransferReference, decode_json
+from pfedfrz_protocol import CHUNK_BYTES, TransferReference, chunk_count, decode_json
 
 __all__ = ["DownloadStore", "StoredDownload"]
 
@@ -44,7 +44,9 @@ class DownloadStore:
             reference = (self._folder / _REFERENCE).read_bytes()
             transfer = decode_json(reference, TransferReference)
             files = sorted(self._folder.glob("*.chunk"))
-            if transfer.payload_bytes > limit_bytes or len(files) * CHUNK_BYTES > 2 * limit_bytes:
+            if transfer.payload_bytes > limit_bytes:
+                return None
+            if len(files) > chunk_count(transfer.payload_bytes):
                 return None
             if any(file.stat().st_size > CHUNK_BYTES for file in files):
                 return None

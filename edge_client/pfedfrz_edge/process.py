@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
-from pfedfrz_protocol import Bundle
+import msgspec
+
+from pfedfrz_protocol import Bundle, PfedfrzError
 from pfedfrz_storage import (
+    OwnIdentity,
     load_or_make_identity,
     load_signing_key,
     lock_directory,
@@ -17,12 +22,16 @@ from pfedfrz_storage import (
 from pfedfrz_transport import MqttLink, ServiceManager, open_access
 
 from .agent import DeviceAgent, device_will, new_boot_id
-from .configuration import DeviceSettings, load_device_settings
+from .bundle_follower import BundleFollower, GoBack, GoOver
+from .bundle_homes import BundleHomes
+from .configuration import LONGEST_S, DeviceSettings, load_device_settings
 from .data import DeviceData, open_device_data
-from .runtimes import load_runtime
+from .runtimes import Runtime, load_runtime
 from .worker import Tamper
 
 __all__ = ["check_device", "read_local_data", "rotate_device_key", "run_device"]
+
+log = logging.getLogger(__name__)
 
 
 def read_local_data(settings: DeviceSettings, bundle: Bundle) -> DeviceData:
@@ -39,33 +48,117 @@ def run_device(configuration: Path, tamper: Tamper | None = None) -> None:
     broker that goes away later is waited for.
     """
     settings = load_device_settings(configuration)
-    access = open_access(settings.broker, settings.tls, settings.password_file)
-    bundle = read_bundle_file(settings.bundle)
-    data = read_local_data(settings, bundle)
-    runtime = load_runtime(settings.runtime, bundle, settings.compute_device)
-    boot_id = new_boot_id()
+    open_access(settings.broker, settings.tls, settings.password_file)
+    configured = read_bundle_file(settings.bundle)
+    equipment = None
+    if not BundleHomes.are_kept(settings.state_dir):
+        equipment = _equip(settings, configured)  # what is wrong is said before anything is made
     with lock_directory(settings.state_dir, mode=0o700):
         identity = load_or_make_identity(settings.key_path)
+        homes = BundleHomes(settings.state_dir, configured)
+        homes.follow_the_person()
+        lives = _Lives(settings, configuration, identity, homes, tamper, ServiceManager(os.environ))
+        lives.run(equipment)
+
+
+@dataclass(frozen=True)
+class _Equipment:
+    bundle: Bundle
+    data: DeviceData
+    runtime: Runtime
+
+
+def _equip(settings: DeviceSettings, bundle: Bundle) -> _Equipment:
+    data = read_local_data(settings, bundle)
+    return _Equipment(bundle, data, load_runtime(settings.runtime, bundle, settings.compute_device))
+
+
+@dataclass
+class _Lives:
+    """One agent after the other: each runs one bundle."""
+
+    settings: DeviceSettings
+    configuration: Path
+    identity: OwnIdentity
+    homes: BundleHomes
+    tamper: Tamper | None
+    manager: ServiceManager
+    agent: DeviceAgent | None = None
+    is_told_to_end: bool = False
+
+    def run(self, equipment: _Equipment | None) -> None:
+        """Until the end; `equipment` is that of the first life, if it is there already."""
+        while not self.is_told_to_end:
+            try:
+                self.homes.begin()
+                agent, follower = self._begin(equipment or self._equip())
+                self.homes.survive()
+            except Exception as error:
+                # A native runtime may raise anything of a bundle that is on trial.
+                if not self.homes.go_back(f"{error}" or type(error).__name__):
+                    raise
+                continue
+            finally:
+                equipment = None
+            if self.is_told_to_end:
+                agent.interrupt()
+            agent.run()
+            if not self._go_on(follower):
+                return
+            # From now on a broker that is away is waited for.
+            self.settings = msgspec.structs.replace(self.settings, connect_timeout_s=LONGEST_S)
+
+    def _equip(self) -> _Equipment:
+        return _equip(self.settings, self.homes.read())
+
+    def _begin(self, equipment: _Equipment) -> tuple[DeviceAgent, BundleFollower]:
+        settings, identity, bundle = self.settings, self.identity, equipment.bundle
+        access = open_access(settings.broker, settings.tls, settings.password_file)
+        boot_id = new_boot_id()
         link = MqttLink(
             access.address,
             f"{settings.federation}.device.{settings.device}",
             will=device_will(settings, bundle, boot_id, identity),
             options=access.options,
         )
+        follower = BundleFollower(settings, self.configuration, self.homes, link, boot_id)
         agent = DeviceAgent(
             settings,
             bundle,
-            runtime,
-            data,
+            equipment.runtime,
+            equipment.data,
             link,
             boot_id,
             identity,
-            tamper=tamper,
-            manager=ServiceManager(os.environ),
+            tamper=self.tamper,
+            home=self.homes.home,
+            follower=follower,
+            manager=self.manager,
         )
+        self.agent = agent
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: agent.interrupt())
-        agent.run()
+            signal.signal(number, self._end)
+        return agent, follower
+
+    def _end(self, *_: object) -> None:
+        self.is_told_to_end = True
+        if self.agent is not None:
+            self.agent.interrupt()
+
+    def _go_on(self, follower: BundleFollower) -> bool:
+        """Whether there is another life, with the bundle that it should have."""
+        match follower.leaving:
+            case GoOver(offer):
+                try:
+                    self.homes.install(offer)
+                except PfedfrzError as error:
+                    log.error("the bundle %s... cannot be installed: %s", offer.bundle[:12], error)
+                    self.homes.refuse(offer, str(error))
+                return True
+            case GoBack(detail):
+                return self.homes.go_back(detail)
+            case None:
+                return False
 
 
 def check_device(configuration: Path) -> DeviceSettings:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pfedfrz_protocol import (
+    BundleInstalled,
+    BundleRefused,
     Command,
     DeviceEvent,
     DeviceStatus,
@@ -50,6 +52,8 @@ class DeviceView:
 
     presence: Presence = Presence.OFFLINE
     doing: str = ""
+    bundle: str = ""
+    """Digest of the one that its last status named."""
     reports: dict[int, LocalReport] = field(default_factory=dict)
     """Its numbers by round."""
 
@@ -117,7 +121,8 @@ class FederationView:
         name = sender.device
         device = self.devices.setdefault(name, DeviceView())
         if sender.leaf == "status":
-            device.presence = open_message(payload, DeviceStatus).presence
+            status = open_message(payload, DeviceStatus)
+            device.presence, device.bundle = status.presence, status.bundle
         elif sender.leaf == "event":
             event: DeviceEvent = open_message(payload, DeviceEvent)  # type: ignore[arg-type]
             self._on_event(name, device, event)
@@ -150,3 +155,7 @@ class FederationView:
             case RoundFailed():
                 device.doing = "failed"
                 self.faults.append(Fault(name, event.round, event.epoch, event.detail))
+            case BundleInstalled():
+                device.doing = "has another bundle"
+            case BundleRefused():
+                device.doing = f"refused a bundle: {event.detail}"

@@ -18,14 +18,24 @@ __all__ = ["command"]
     help="The coordinator's TOML file.",
 )
 @click.option(
+    "--adopt-bundle",
+    is_flag=True,
+    help="Go over to the bundle of the TOML file, and offer it to the devices.",
+)
+@click.option(
     "--check", is_flag=True, help="Only read all its files, and say whether it can start."
 )
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
-def command(config: Path, check: bool, verbose: bool) -> None:
+def command(config: Path, adopt_bundle: bool, check: bool, verbose: bool) -> None:
     """Run the rounds of a federation; started again, it goes on where it was.
 
+    Where the state belongs to another bundle than the TOML file names, --adopt-bundle moves what
+    was before aside and carries the shared weights over that fit by name and shape.
+
     \b
-    Example:  pfedfrz coordinator --config coordinator.toml
+    Examples:
+      pfedfrz coordinator --config coordinator.toml
+      pfedfrz coordinator --config coordinator.toml --adopt-bundle
     """
     from pfedfrz_coordinator.process import check_coordinator, run_coordinator
 
@@ -39,5 +49,5 @@ def command(config: Path, check: bool, verbose: bool) -> None:
         click.echo(f"its state: {settings.state_dir}")
         click.echo(f"its key: {settings.key_path}")
         return
-    if not run_coordinator(config):
+    if not run_coordinator(config, adopt=adopt_bundle, say=click.echo):
         click.echo("stopped before the last round; start it again to go on", err=True)

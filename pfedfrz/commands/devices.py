@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,23 @@ import click
 import msgspec
 
 if TYPE_CHECKING:
+    from pfedfrz_coordinator.device_bundles import DeviceBundle
     from pfedfrz_coordinator.registry import Registry, RegistryRow
 
 __all__ = ["command"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_TITLES = ("device", "standing", "key", "accepted", "rejected", "messages", "MB", "ignored")
+_TITLES = (
+    "device",
+    "standing",
+    "key",
+    "bundle",
+    "accepted",
+    "rejected",
+    "messages",
+    "MB",
+    "ignored",
+)
 
 
 def _config(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,14 +70,18 @@ def command() -> None:
 @_config
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_command(config: Path, as_json: bool) -> None:
-    """Show every device: its standing, its key, and what it has sent."""
+    """Show every device: its standing, key and bundle, and what it has sent."""
+    from pfedfrz_coordinator.configuration import load_coordinator_settings
+    from pfedfrz_coordinator.device_bundles import read_device_bundles
+
+    bundles = read_device_bundles(load_coordinator_settings(config).state_dir)
     with _registry(config) as registry:
         rows, window_s = registry.rows(), registry.permit_join_s()
     if as_json:
-        content = {"permit_join_s": window_s, "devices": rows}
+        content = {"permit_join_s": window_s, "devices": rows, "bundles": bundles}
         click.echo(msgspec.json.format(msgspec.json.encode(content), indent=2))
         return
-    for line in _table(rows):
+    for line in _table(rows, bundles):
         click.echo(line)
     left = f"open for another {window_s:.0f} s" if window_s else "closed"
     click.echo(f"permit-join window: {left}")
@@ -137,8 +152,8 @@ def _seconds(text: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-def _table(rows: list[RegistryRow]) -> list[str]:
-    """The devices as aligned columns, with the reason behind whoever is kept out."""
+def _table(rows: list[RegistryRow], bundles: Mapping[str, DeviceBundle]) -> list[str]:
+    """The devices as aligned columns; behind them why one is kept out, or keeps its bundle."""
     if not rows:
         return ["no device has been heard of yet"]
     cells = [
@@ -146,6 +161,7 @@ def _table(rows: list[RegistryRow]) -> list[str]:
             row.name,
             row.standing.value,
             f"{row.key[:12]}...",
+            f"{bundles[row.name].bundle[:12]}..." if row.name in bundles else "",
             str(row.accepted),
             str(row.rejected),
             str(row.messages),
@@ -156,14 +172,21 @@ def _table(rows: list[RegistryRow]) -> list[str]:
     ]
     widths = [max(map(len, column)) for column in zip(_TITLES, *cells, strict=True)]
     lines = [_TITLES, *cells]
-    reasons = ["", *(row.reason for row in rows)]
+    reasons = ["", *(row.reason or _refusal(bundles.get(row.name)) for row in rows)]
     return [
         "  ".join(
             [
-                *(cell.ljust(w) for cell, w in zip(line[:3], widths, strict=False)),
-                *(cell.rjust(w) for cell, w in zip(line[3:], widths[3:], strict=True)),
+                *(cell.ljust(w) for cell, w in zip(line[:4], widths, strict=False)),
+                *(cell.rjust(w) for cell, w in zip(line[4:], widths[4:], strict=True)),
                 reason,
             ]
         ).rstrip()
         for line, reason in zip(lines, reasons, strict=True)
     ]
+
+
+def _refusal(known: DeviceBundle | None) -> str:
+    """Why a device has not taken the bundle that it was offered."""
+    if known is None or known.answer != "refused" or known.answered == known.bundle:
+        return ""
+    return f"refused the bundle {known.answered[:12]}...: {known.detail}"

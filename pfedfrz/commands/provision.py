@@ -139,7 +139,7 @@ def command(
     Examples:  pfedfrz provision fleet --federation lab --host broker.lan \\
                    --bundle model.pfz --devices 3
                pfedfrz provision fleet --devices 5
-               pfedfrz provision fleet --first-boot dist/pfedfrz-0.1.0-py3-none-any.whl
+               pfedfrz provision fleet --first-boot dist/pfedfrz-*.whl
                pfedfrz provision fleet --revoke device-01
                pfedfrz provision fleet --renew-certificates
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .bundle import Bundle, Parameters, read_bundle, write_bundle
+from .bundle import MAX_BUNDLE_BYTES, Bundle, Parameters, read_bundle, write_bundle
 from .choice import parse_choice, split_choice
 from .chunks import (
     CHUNK_BYTES,
@@ -49,6 +49,9 @@ from .manifest import (
 )
 from .messages import (
     Accepted,
+    BundleInstalled,
+    BundleOffer,
+    BundleRefused,
     Command,
     Control,
     CoordinatorStatus,
@@ -112,6 +115,7 @@ from .work import (
 __all__ = [
     "CHUNK_BYTES",
     "FORMAT_VERSION",
+    "MAX_BUNDLE_BYTES",
     "MAX_SHARE",
     "MAX_SUCCESSIONS",
     "METHODS",
@@ -119,6 +123,9 @@ __all__ = [
     "Accepted",
     "Bundle",
     "BundleError",
+    "BundleInstalled",
+    "BundleOffer",
+    "BundleRefused",
     "CachedGraphs",
     "CollectOrder",
     "Command",

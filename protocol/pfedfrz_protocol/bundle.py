@@ -22,11 +22,13 @@ from .manifest import FileRecord, Manifest, decode_manifest, encode_manifest, sh
 from .partition import Group, TensorSpec
 from .schedule import copy_name
 
-__all__ = ["Bundle", "Parameters", "read_bundle", "write_bundle"]
+__all__ = ["MAX_BUNDLE_BYTES", "Bundle", "Parameters", "read_bundle", "write_bundle"]
 
 Parameters = dict[str, NDArray[np.float32]]
 """float32 arrays by parameter name."""
 
+MAX_BUNDLE_BYTES = 256 << 20
+"""What may be offered over the network; a bundle that is copied by hand may be larger."""
 MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 8 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time stamp: the same content gives the same bytes

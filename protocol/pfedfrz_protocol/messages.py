@@ -20,6 +20,9 @@ from .strict_json import decode_json
 
 __all__ = [
     "Accepted",
+    "BundleInstalled",
+    "BundleOffer",
+    "BundleRefused",
     "Command",
     "Control",
     "CoordinatorStatus",
@@ -148,6 +151,21 @@ class RoundAnnouncement(_Message, frozen=True):
     that finishes it before it begins this one."""
 
 
+class BundleOffer(_Message, frozen=True):
+    """`bundle`, retained: the bundle that devices should go over to; its chunks are retained too.
+
+    The signature covers the sha256 of the archive. An offer with a lower serial than one that was
+    seen before is an old one, whoever brings it back.
+    """
+
+    serial: Number
+    """Grows with every bundle that a coordinator adopts, also when its state was lost"""
+    bundle: Digest
+    """sha256 of the `manifest.json` in it"""
+    transfer: TransferReference
+    """The archive, whose chunks are on `.../bundle/BUNDLE/CHUNK`"""
+
+
 class DeviceStatus(_Message, frozen=True):
     """`device/{id}/status`, retained: birth, and last will with presence offline.
 
@@ -237,7 +255,38 @@ class RoundFailed(_Tagged, frozen=True, tag="failed"):
         msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))
 
 
-DeviceEvent = PhaseProgress | UpdateReady | Evaluated | RoundFailed
+class BundleInstalled(_Tagged, frozen=True, tag="bundle-installed"):
+    """The answer to an offer: the device has gone over to that bundle."""
+
+    serial: Number
+    """As offered"""
+    bundle: Digest
+    """As offered"""
+    boot_id: Name
+    detail: Text
+    """What became of the personal weights of before, for people: names and no numbers"""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))
+
+
+class BundleRefused(_Tagged, frozen=True, tag="bundle-refused"):
+    """The answer to an offer: the device keeps the bundle that its status names, and why."""
+
+    serial: Number
+    """As offered"""
+    bundle: Digest
+    """As offered"""
+    boot_id: Name
+    detail: Text
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))
+
+
+DeviceEvent = (
+    PhaseProgress | UpdateReady | Evaluated | RoundFailed | BundleInstalled | BundleRefused
+)
 """`device/{id}/event`."""
 
 

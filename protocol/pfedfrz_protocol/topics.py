@@ -14,6 +14,7 @@ from .errors import ConfigurationError
 __all__ = ["DeviceTopic", "Topics", "WorkerTopic", "check_name"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_NUMBER_DIGITS = 9
 
 
@@ -81,6 +82,11 @@ class Topics:
         return f"{self._text}/metrics"
 
     @property
+    def bundle(self) -> str:
+        """Retained: the bundle that devices should go over to."""
+        return f"{self._text}/bundle"
+
+    @property
     def everything(self) -> str:
         """The subscription filter for all JSON of the federation, and no tensor."""
         return f"{self._text}/#"
@@ -105,6 +111,15 @@ class Topics:
     def every_model_chunk(self) -> str:
         """The filter for all chunks of all model versions."""
         return f"{self._binary}/model/#"
+
+    def bundle_chunk(self, bundle: str, chunk: int) -> str:
+        """Retained: one chunk of the bundle with that digest."""
+        return f"{self._binary}/bundle/{bundle}/{chunk}"
+
+    @property
+    def every_bundle_chunk(self) -> str:
+        """The filter for all chunks of all bundles."""
+        return f"{self._binary}/bundle/#"
 
     def updates_of(self, device: str) -> str:
         """The filter for all that a device uploads, or with `+` for what all do."""
@@ -184,6 +199,14 @@ class Topics:
             return None
         version, chunk = (_number(level) for level in levels)
         return None if version is None or chunk is None else (version, chunk)
+
+    def parse_bundle_chunk(self, topic: str) -> tuple[str, int] | None:
+        """(digest, chunk) of a bundle chunk's topic; None for any other topic."""
+        levels = topic.removeprefix(f"{self._binary}/bundle/").split("/")
+        if not topic.startswith(f"{self._binary}/bundle/") or len(levels) != 2:
+            return None
+        chunk = _number(levels[1])
+        return None if chunk is None or not _DIGEST.fullmatch(levels[0]) else (levels[0], chunk)
 
     def parse_update_chunk(self, topic: str) -> tuple[str, int, int] | None:
         """(device, round, chunk) of an update chunk's topic; None for any other topic."""

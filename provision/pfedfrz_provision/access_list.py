@@ -30,7 +30,13 @@ def access_list(registry: Registry) -> str:
 
 
 def _rules(topics: Topics, name: str, role: Role) -> Iterator[str]:
-    shared = (topics.coordinator_status, topics.round, topics.control, topics.metrics)
+    shared = (
+        topics.coordinator_status,
+        topics.round,
+        topics.control,
+        topics.metrics,
+        topics.bundle,
+    )
     if role is Role.MONITOR:
         yield f"read {topics.everything}"
     elif role is Role.COORDINATOR:
@@ -39,9 +45,11 @@ def _rules(topics: Topics, name: str, role: Role) -> Iterator[str]:
         yield from (f"write {topic}" for topic in shared)
         yield f"write {topics.every_device('command')}"
         yield f"write {topics.every_model_chunk}"
+        yield f"write {topics.every_bundle_chunk}"
     else:
         yield from (f"write {topics.device(name, leaf)}" for leaf in _FROM_DEVICE)
         yield f"write {topics.updates_of(name)}"
         yield f"read {topics.device(name, 'command')}"
         yield from (f"read {topic}" for topic in shared)
         yield f"read {topics.every_model_chunk}"
+        yield f"read {topics.every_bundle_chunk}"

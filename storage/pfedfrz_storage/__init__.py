@@ -6,6 +6,7 @@ from .atomic import (
     make_directory,
     put_in_place,
     remove_leftovers,
+    sync_directory,
     write_atomically,
     write_beside,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "rotate_identity",
     "save_signing_key",
     "save_tensors",
+    "sync_directory",
     "write_atomically",
     "write_beside",
 ]

@@ -18,6 +18,7 @@ __all__ = [
     "make_directory",
     "put_in_place",
     "remove_leftovers",
+    "sync_directory",
     "write_atomically",
     "write_beside",
 ]
@@ -66,7 +67,7 @@ def put_in_place(targets: Mapping[Path, Path]) -> None:
             raise
     for directory in {path.parent for path in targets.values()}:
         try:
-            _sync_directory(directory)
+            sync_directory(directory)
         except OSError as error:
             raise OperationError(f"cannot write {directory}: {error.strerror or error}") from error
 
@@ -87,7 +88,7 @@ def make_directory(directory: Path, *, mode: int = 0o755) -> None:
         missing = [path for path in (directory, *directory.parents) if not path.exists()]
         for path in reversed(missing):
             path.mkdir(mode=mode, exist_ok=True)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
     except OSError as error:
         raise OperationError(f"cannot make {directory}: {error.strerror or error}") from error
 
@@ -98,7 +99,8 @@ def remove_leftovers(directory: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make renames in `directory` lasting. OSError when the disk refuses."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

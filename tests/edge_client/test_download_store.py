@@ -55,3 +55,11 @@ def test_a_disk_that_refuses_is_said_once(tmp_path: Path, caplog: pytest.LogCapt
 def test_a_chunk_longer_than_a_chunk_is_not_read(tmp_path: Path) -> None:
     DownloadStore(tmp_path).keep(A, 0, bytes(CHUNK_BYTES + 1))
     assert DownloadStore(tmp_path).load(LIMIT) is None
+
+
+def test_a_small_transfer_is_read_and_one_with_too_many_chunks_is_not(tmp_path: Path) -> None:
+    store = DownloadStore(tmp_path)
+    store.keep(B, 0, b"b")
+    assert DownloadStore(tmp_path).load(1) == StoredDownload(B, {0: b"b"})
+    store.keep(B, 1, b"")
+    assert DownloadStore(tmp_path).load(1) is None

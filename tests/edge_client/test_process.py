@@ -13,17 +13,23 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
-from identities import COORDINATOR, key_of, signed
+from changed_bundles import with_changed_graphs
+from identities import COORDINATOR, identity_of, key_of, signed
 
+from pfedfrz_edge.bundle_follower import BundleFollower, GoOver
+from pfedfrz_edge.bundle_homes import BundleHomes
+from pfedfrz_edge.bundle_record import load_record
 from pfedfrz_edge.configuration import load_device_settings
 from pfedfrz_edge.data import LocalData
 from pfedfrz_edge.outbox import Outbox
-from pfedfrz_edge.process import check_device, read_local_data, run_device
+from pfedfrz_edge.process import _Lives, check_device, read_local_data, run_device
 from pfedfrz_emulator.brokers import RunningBroker, start_broker
 from pfedfrz_export import save_bundle
 from pfedfrz_protocol import (
     Accepted,
     Bundle,
+    BundleOffer,
+    BundleRefused,
     ConfigurationError,
     CoordinatorStatus,
     DeviceEvent,
@@ -47,9 +53,16 @@ from pfedfrz_protocol import (
     seal_tensors,
     split_chunks,
     tensors_digest,
+    write_bundle,
 )
 from pfedfrz_storage import lock_directory, save_signing_key
-from pfedfrz_transport import BrokerAddress, BrokerUnreachable, Message, MqttLink
+from pfedfrz_transport import (
+    BrokerAddress,
+    BrokerUnreachable,
+    Message,
+    MqttLink,
+    ServiceManager,
+)
 
 TOPICS = Topics("lab")
 PATIENCE_S = 30.0
@@ -172,6 +185,22 @@ def test_a_state_directory_in_use_is_said_and_left_alone(board: Board) -> None:
         (state / "pending-update.msgpack.partial-0123abcd").touch()  # of the one that runs
         assert "state is in use by another process; end that one" in message(path)
         assert len(list(state.iterdir())) == 2
+
+
+def test_a_bundle_that_cannot_be_put_in_place_is_refused_and_the_old_one_goes_on(
+    board: Board, wide_bundle: Bundle
+) -> None:
+    settings = load_device_settings(path := board.configure())
+    homes = BundleHomes(board.folder / "state", wide_bundle)
+    (board.folder / "state").mkdir()
+    offer = BundleOffer(5, "a" * 64, describe_transfer(b"gone"))
+    link = MqttLink(BrokerAddress.parse("mqtt://127.0.0.1:1"), "me")
+    follower = BundleFollower(settings, path, homes, link, "boot")
+    follower.leaving = GoOver(offer)
+    assert _Lives(settings, path, identity_of("me"), homes, None, ServiceManager())._go_on(follower)
+    assert homes.active == wide_bundle.manifest.digest
+    assert "offered.pfz: cannot be read" in homes.refusals["a" * 64].detail
+    link.close(timeout_s=0)
 
 
 # A real process on a real broker
@@ -395,3 +424,29 @@ def test_started_without_a_sample_it_waits_and_takes_part_when_readings_come(
     assert "no samples yet; waiting for the first" in log
     assert "samples to train on, " in log
     assert "Traceback" not in log + said
+
+
+def test_a_bundle_on_trial_that_cannot_be_loaded_is_left_again_and_that_is_said(
+    board: Board, broker: RunningBroker, coordinator: Coordinator, wide_bundle: Bundle
+) -> None:
+    broken = with_changed_graphs(wide_bundle, "onnxruntime", lambda graph: graph[::-1])
+    archive = write_bundle(broken.manifest, broken.files)
+    offer = BundleOffer(5, broken.manifest.digest, describe_transfer(archive))
+    homes = BundleHomes(board.folder / "state", wide_bundle)
+    homes.folder.mkdir(parents=True)
+    homes.offered.write_bytes(archive)
+    homes.install(offer)
+    coordinator.link.publish_retained(TOPICS.bundle, signed(offer, TOPICS.bundle, COORDINATOR))
+    key = key_of(COORDINATOR).public
+    with start(board.configure(f'broker = "{broker.url}"', f'coordinator_key = "{key}"')) as device:
+        refused = coordinator.expect(BundleRefused)
+        coordinator.expect(UpdateReady)
+        device.terminate()
+        _, log = device.communicate(timeout=PATIENCE_S)
+    coordinator.link.clear_retained(TOPICS.bundle)
+    assert device.returncode == 0, log
+    assert refused.detail.startswith("tried, and gone back: onnxruntime")
+    assert "going back from the bundle" in log
+    record = load_record(board.folder / "state")
+    assert record is not None
+    assert (record.active, record.on_trial) == (wide_bundle.manifest.digest, False)

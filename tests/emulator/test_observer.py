@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pfedfrz_emulator.observer import Fault, FederationView
-from pfedfrz_protocol import Presence, Purpose, RejectReason, Topics
+from pfedfrz_protocol import (
+    BundleInstalled,
+    BundleRefused,
+    Presence,
+    Purpose,
+    RejectReason,
+    Topics,
+)
 from pfedfrz_transport import topic_matches
 
 
@@ -35,6 +42,17 @@ def test_a_device_is_seen_training_and_done() -> None:
     assert latest is not None
     assert (latest.received, latest.local) == (0.5, None)
     assert lab.view.devices["a"].reports[3].local == 0.75
+
+
+def test_which_bundle_a_device_has_and_what_it_makes_of_another_is_seen() -> None:
+    lab = Speaker()
+    lab.status("a")
+    assert len(lab.view.devices["a"].bundle) == 64
+    lab.event("a", BundleRefused(5, "b" * 64, "boot", "no room"))
+    assert lab.view.devices["a"].doing == "refused a bundle: no room"
+    lab.event("a", BundleInstalled(6, "c" * 64, "boot", "all carried over"))
+    assert lab.view.devices["a"].doing == "has another bundle"
+    assert lab.view.faults == []
 
 
 def test_failures_and_refusals_are_faults_in_order() -> None:

@@ -8,6 +8,9 @@ import msgspec
 
 from pfedfrz_protocol import (
     Accepted,
+    BundleInstalled,
+    BundleOffer,
+    BundleRefused,
     CollectOrder,
     Command,
     Control,
@@ -63,6 +66,8 @@ EXAMPLES: dict[Any, list[msgspec.Struct]] = {
         UpdateReady(3, 7, "boot", _D, _TRANSFER, _REPORT),
         Evaluated(3, 7, "boot", _REPORT),
         RoundFailed(3, 7, "boot", "no room"),
+        BundleInstalled(3, _D, "boot", "all carried over"),
+        BundleRefused(3, _D, "boot", "no room"),
     ],
     Command: [
         Grant(3, 7, ((0, 1), (4, 4))),
@@ -102,6 +107,7 @@ EXAMPLES: dict[Any, list[msgspec.Struct]] = {
         SumReady(3, 7, 1, 60, _TRANSFER),
         SumImpossible(3, 7, 1, ("a",)),
     ],
+    BundleOffer: [BundleOffer(3, _D, _TRANSFER)],
 }
 KINDS: tuple[Any, ...] = tuple(EXAMPLES)
 

@@ -5,6 +5,9 @@ from hypothesis import strategies as st
 
 from pfedfrz_protocol import (
     Accepted,
+    BundleInstalled,
+    BundleOffer,
+    BundleRefused,
     Command,
     Control,
     CoordinatorStatus,
@@ -56,6 +59,9 @@ MESSAGES: list[tuple[msgspec.Struct, type]] = [
     (UpdateReady(1, 2, "b00t", D, T, REPORT), DeviceEvent),
     (Evaluated(1, 2, "b00t", LocalReport(5)), DeviceEvent),
     (RoundFailed(1, 2, "b00t", "no space"), DeviceEvent),
+    (BundleOffer(3, D, T), BundleOffer),
+    (BundleInstalled(3, D, "b00t", "all"), DeviceEvent),
+    (BundleRefused(3, D, "b00t", "no room"), DeviceEvent),
     (Grant(1, 2), Command),
     (Accepted(1, 2), Command),
     (Rejected(1, 2, RejectReason.LATE, "over"), Command),
@@ -116,19 +122,25 @@ NASTY = "no\nspace \x1b[2J\u202e\ud800" + "x" * 1000
 
 
 @pytest.mark.parametrize(
-    "message", [RoundFailed(1, 2, "b", NASTY), Rejected(1, 2, RejectReason.LATE, NASTY)]
+    "message",
+    [
+        RoundFailed(1, 2, "b", NASTY),
+        Rejected(1, 2, RejectReason.LATE, NASTY),
+        BundleRefused(3, D, "b", NASTY),
+        BundleInstalled(3, D, "b", NASTY),
+    ],
 )
 def test_what_people_read_is_one_printable_line_on_both_sides(
-    message: RoundFailed | Rejected,
+    message: RoundFailed | Rejected | BundleRefused | BundleInstalled,
 ) -> None:
     assert message.detail.startswith(r"no\nspace \x1b[2J\u202e\ud800xxx")
     assert len(message.detail) == 500
-    kind = DeviceEvent if isinstance(message, RoundFailed) else Command
+    kind = Command if isinstance(message, Rejected) else DeviceEvent
     assert decode_message(encode_message(message), kind) == message  # type: ignore[arg-type]
     fields = msgspec.json.decode(encode_message(message))
     foreign = msgspec.json.encode({**fields, "detail": "two\nlines\x07"})
     found: object = decode_message(foreign, kind)  # type: ignore[arg-type]
-    assert isinstance(found, RoundFailed | Rejected)
+    assert isinstance(found, RoundFailed | Rejected | BundleRefused | BundleInstalled)
     assert found.detail == r"two\nlines\x07"
 
 

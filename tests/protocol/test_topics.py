@@ -14,12 +14,15 @@ def test_topics_are_those_of_the_protocol() -> None:
     assert TOPICS.metrics == "pfedfrz/v1/demo/metrics"
     assert TOPICS.device("d1", "event") == "pfedfrz/v1/demo/device/d1/event"
     assert TOPICS.model_chunk(3, 0) == "pfedfrz-bin/v1/demo/model/3/0"
+    assert TOPICS.bundle == "pfedfrz/v1/demo/bundle"
+    assert TOPICS.bundle_chunk("a1" * 32, 2) == f"pfedfrz-bin/v1/demo/bundle/{'a1' * 32}/2"
     assert TOPICS.update_chunk("d1", 4, 2) == "pfedfrz-bin/v1/demo/device/d1/update/4/2"
 
 
 def test_filters_for_access_lists_hold_what_they_should_and_no_more() -> None:
     assert TOPICS.everything == "pfedfrz/v1/demo/#"
     assert TOPICS.every_model_chunk == "pfedfrz-bin/v1/demo/model/#"
+    assert TOPICS.every_bundle_chunk == "pfedfrz-bin/v1/demo/bundle/#"
     assert TOPICS.updates_of("d1") == "pfedfrz-bin/v1/demo/device/d1/update/#"
     assert TOPICS.updates_of("+") == "pfedfrz-bin/v1/demo/device/+/update/#"
 
@@ -27,6 +30,7 @@ def test_filters_for_access_lists_hold_what_they_should_and_no_more() -> None:
 def test_what_is_built_is_understood() -> None:
     assert TOPICS.parse_device(TOPICS.device("d1", "event")) == DeviceTopic("d1", "event")
     assert TOPICS.parse_model_chunk(TOPICS.model_chunk(3, 17)) == (3, 17)
+    assert TOPICS.parse_bundle_chunk(TOPICS.bundle_chunk("a1" * 32, 5)) == ("a1" * 32, 5)
     assert TOPICS.parse_update_chunk(TOPICS.update_chunk("d1", 4, 2)) == ("d1", 4, 2)
 
 
@@ -43,6 +47,11 @@ def test_what_is_built_is_understood() -> None:
         "pfedfrz-bin/v1/demo/model/1/0/0",
         "pfedfrz-bin/v1/demo/model/9999999999/0",
         "pfedfrz-bin/v1/demo/model/²/0",
+        "pfedfrz-bin/v1/demo/bundle/1/0",
+        f"pfedfrz-bin/v1/demo/bundle/{'A1' * 32}/0",
+        f"pfedfrz-bin/v1/demo/bundle/{'a1' * 32}",
+        f"pfedfrz-bin/v1/demo/bundle/{'a1' * 32}/-1",
+        f"pfedfrz-bin/v1/other/bundle/{'a1' * 32}/0",
         "pfedfrz-bin/v1/demo/device/d1/upload/1/0",
         "pfedfrz-bin/v1/demo/device/d 1/update/1/0",
     ],
@@ -50,6 +59,7 @@ def test_what_is_built_is_understood() -> None:
 def test_every_other_topic_is_nobody_s(topic: str) -> None:
     assert TOPICS.parse_device(topic) is None
     assert TOPICS.parse_model_chunk(topic) is None
+    assert TOPICS.parse_bundle_chunk(topic) is None
     assert TOPICS.parse_update_chunk(topic) is None
 
 
@@ -58,6 +68,7 @@ def test_parsing_never_raises(topic: str) -> None:
     for text in (topic, f"pfedfrz/v1/demo/device/{topic}", f"pfedfrz-bin/v1/demo/model/{topic}"):
         TOPICS.parse_device(text)
         TOPICS.parse_model_chunk(text)
+        TOPICS.parse_bundle_chunk(text)
         TOPICS.parse_update_chunk(text)
 
 

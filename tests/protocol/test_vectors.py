@@ -16,6 +16,7 @@ import pytest
 from pfedfrz_coordinator.flat import flatten
 from pfedfrz_coordinator.validation import Expected, ValidationPolicy, validate_update
 from pfedfrz_protocol import (
+    BundleOffer,
     Command,
     Control,
     CoordinatorStatus,
@@ -56,6 +57,8 @@ KINDS: dict[str, Any] = {
     "DeviceStatus": DeviceStatus,
     "Heartbeat": Heartbeat,
     "RoundMetrics": RoundMetrics,
+    "BundleOffer": BundleOffer,
+    **dict.fromkeys(("BundleInstalled", "BundleRefused"), DeviceEvent),
     **dict.fromkeys(("PhaseProgress", "UpdateReady", "Evaluated", "RoundFailed"), DeviceEvent),
     **dict.fromkeys(("Grant", "Accepted", "Rejected", "NotAdmitted"), Command),
 }

@@ -89,6 +89,8 @@ FORBIDDEN_TO_A_DEVICE = [
     TOPICS.control,
     TOPICS.metrics,
     TOPICS.model_chunk(1, 0),
+    TOPICS.bundle,
+    TOPICS.bundle_chunk("ab" * 32, 0),
     Topics("other").device(A, "status"),
     Topics("other").round,
     f"pfedfrz/v1/{FEDERATION}/device/{A}/other",
@@ -150,6 +152,7 @@ def test_a_device_reads_nothing_of_another(lab: Lab) -> None:
     assert [m.topic for m in ears[A].heard if m.payload == secret] == []
     allowed = {
         *(TOPICS.coordinator_status, TOPICS.round, TOPICS.control, TOPICS.metrics),
+        TOPICS.bundle,
         TOPICS.device(A, "command"),
     }
     assert set(ears[A].topics) <= allowed
@@ -160,7 +163,9 @@ def test_what_the_coordinator_says_arrives_where_it_should(lab: Lab) -> None:
     ears = everyone(lab)
     for topic in (
         *(TOPICS.coordinator_status, TOPICS.round, TOPICS.control, TOPICS.metrics),
+        TOPICS.bundle,
         TOPICS.model_chunk(2, 5),
+        TOPICS.bundle_chunk("ab" * 32, 0),
     ):
         said = token()
         publish(ears["coordinator"], topic, said, retained=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import safetensors.numpy
 
@@ -28,12 +30,21 @@ def record(name: str, content: bytes) -> FileRecord:
     return FileRecord(name, len(content), sha256_hex(content))
 
 
-def make_bundle(seed: int = 0, method: str = "pfedfrz") -> Bundle:
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def make_bundle(
+    seed: int = 0,
+    method: str = "pfedfrz",
+    personal: Shapes = PERSONAL,
+    shared: Shapes = SHARED,
+) -> Bundle:
     """A bundle whose graphs are placeholders: for everything that never runs one."""
+    groups = ((Group.PERSONAL, personal), (Group.SHARED, shared))
     random = np.random.default_rng(seed)
     files: dict[str, bytes] = {}
     weights: dict[Group, FileRecord] = {}
-    for group, shapes in ((Group.PERSONAL, PERSONAL), (Group.SHARED, SHARED)):
+    for group, shapes in groups:
         tensors = {n: random.normal(size=s).astype(np.float32) for n, s in shapes.items()}
         name = f"weights/{group.value}.safetensors"
         files[name] = safetensors.numpy.save(tensors)
@@ -46,7 +57,7 @@ def make_bundle(seed: int = 0, method: str = "pfedfrz") -> Bundle:
         InputSpec((6,), 3),
         tuple(
             ParameterSpec(name, shape, group)
-            for group, shapes in ((Group.PERSONAL, PERSONAL), (Group.SHARED, SHARED))
+            for group, shapes in groups
             for name, shape in shapes.items()
         ),
         ("front.*",),

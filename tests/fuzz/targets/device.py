@@ -20,7 +20,12 @@ from numpy.typing import NDArray
 from recipe import scratch
 
 from pfedfrz_edge import agent as agent_module
+from pfedfrz_edge import bundle_follower as follower_module
 from pfedfrz_edge.agent import DeviceAgent
+from pfedfrz_edge.bundle_check import BundleCheck
+from pfedfrz_edge.bundle_exchange import BundleChecked
+from pfedfrz_edge.bundle_follower import BundleFollower
+from pfedfrz_edge.bundle_homes import BundleHomes
 from pfedfrz_edge.configuration import DataSettings, DeviceSettings
 from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.runtimes import StepResult
@@ -34,6 +39,7 @@ from pfedfrz_protocol import (
     TrainableSet,
     describe_transfer,
     seal_tensors,
+    sha256_hex,
     split_chunks,
     tensors_digest,
 )
@@ -47,6 +53,7 @@ CODEC = SharedCodec.for_manifest(BUNDLE.manifest)
 SHARED = BUNDLE.initial_weights(Group.SHARED)
 _DATA = LabelledData(np.ones((4, 6), np.float32), np.array([0, 1, 2, 0]))
 _MOST_STEPS = 40
+_ARCHIVE = bytes(range(250)) * 1200  # two chunks
 
 
 class _Flat:
@@ -81,6 +88,16 @@ class _WorkerAtOnce(Worker):
         return
 
 
+class _CheckAtOnce(BundleCheck):
+    """An examination that finds a fault; no process is started."""
+
+    def start(self) -> None:
+        self._post(BundleChecked(self._digest, "examined"))
+
+    def cancel(self) -> None:
+        return
+
+
 class _Room:
     """A device on a broker in memory, and a clock that moves when told."""
 
@@ -93,9 +110,11 @@ class _Room:
             coordinator_key=key_of(COORDINATOR).public,
         )  # fmt: skip
         self.link = MemoryLink(MemoryBroker(), "me")
+        homes = BundleHomes(state, BUNDLE)
+        follower = BundleFollower(settings, state / "device.toml", homes, self.link, "boot")
         self.agent = DeviceAgent(
             settings, BUNDLE, _Flat(), LocalData(_DATA, _DATA, 3), self.link, "boot",
-            identity_of("me"), clock=lambda: self.now_s,
+            identity_of("me"), clock=lambda: self.now_s, follower=follower,
         )  # fmt: skip
         self.link.start()
         while self.link.poll(0) is not None:
@@ -132,6 +151,7 @@ def _filled(value: Any, step: dict[str, Any]) -> Any:
         "$bundle": BUNDLE.manifest.digest,
         "$digest": digest,
         "$transfer": {"payload_bytes": transfer.payload_bytes, "sha256": transfer.sha256},
+        "$archive": {"payload_bytes": len(_ARCHIVE), "sha256": sha256_hex(_ARCHIVE)},
         "$key": key_of(name_in(step, "by", COORDINATOR)).public,
     }
     return known.get(value, value)
@@ -140,6 +160,7 @@ def _filled(value: Any, step: dict[str, Any]) -> Any:
 _TOPIC: dict[str, Callable[[], str]] = {
     "round": lambda: TOPICS.round,
     "control": lambda: TOPICS.control,
+    "bundle": lambda: TOPICS.bundle,
     "status": lambda: TOPICS.coordinator_status,
     "command": lambda: TOPICS.device("me", "command"),
 }
@@ -159,6 +180,10 @@ def _do(room: _Room, step: dict[str, Any]) -> None:
             content = chunk[:-1] if step.get("short") else chunk
             number = version if isinstance(version, int) else 0
             room.hear(TOPICS.model_chunk(number, place), content)
+    elif "archive" in step:
+        for place, chunk in enumerate(split_chunks(_ARCHIVE)):
+            content = chunk[:-1] + b"?" if step.get("lie") else chunk
+            room.hear(TOPICS.bundle_chunk(str(step["archive"]), place), content)
     elif "topic" in step:
         room.hear(str(step["topic"]), json_bytes(step.get("body")))
     else:
@@ -175,6 +200,7 @@ def target(data: bytes) -> None:
     except (ValueError, RecursionError):
         steps = [{"topic": TOPICS.round, "body": data.decode("latin-1")}]
     before, agent_module.Worker = agent_module.Worker, _WorkerAtOnce  # type: ignore[misc]
+    follower_module.BundleCheck = _CheckAtOnce  # type: ignore[misc]
     room = _Room()
     try:
         with np.errstate(all="ignore"):
@@ -189,6 +215,7 @@ def target(data: bytes) -> None:
         raise AssertionError("a peer's fault came out") from error
     finally:
         agent_module.Worker = before  # type: ignore[misc]
+        follower_module.BundleCheck = BundleCheck  # type: ignore[misc]
         room.link.close(timeout_s=0)
 
 
@@ -204,6 +231,11 @@ def announced(number: int, **changes: Any) -> dict[str, Any]:
         "selected": ["me"], "deadline_s": 60.0,
     }  # fmt: skip
     return {"say": "round", "version": version, "body": {**body, **changes}}
+
+
+def offered(serial: int, **changes: Any) -> dict[str, Any]:
+    body = {"serial": serial, "bundle": "ab" * 32, "transfer": "$archive"}
+    return {"say": "bundle", "body": {**body, **changes}}
 
 
 def commanded(kind: str, number: int, **more: Any) -> dict[str, Any]:
@@ -238,6 +270,12 @@ def seeds() -> dict[str, bytes]:
         "forged": [{**announced(1), "by": "somebody"}, {"say": "status", "by": "somebody", "body": status}],
         "status": [{"say": "status", "body": status}],
         "not-admitted": [{"say": "command", "body": {"type": "not-admitted", "reason": "revoked", "detail": "x"}}],
+        "offer": [offered(5), {"archive": "ab" * 32}, offered(5)],
+        "offer-lying-chunk": [offered(5), {"archive": "ab" * 32, "lie": True}, {"archive": "ab" * 32}],
+        "offer-superseded": [offered(5), offered(6, bundle="cd" * 32), offered(4), {"archive": "ab" * 32}],
+        "offer-of-its-own": [offered(5, bundle="$bundle"), *train],
+        "offer-huge": [offered(5, transfer={"payload_bytes": 2**48, "sha256": "0" * 64})],
+        "offer-forged": [{**offered(5), "by": "somebody"}, {"archive": "ab" * 32}],
         "negative": [announced(1, epoch=-1), announced(-1)],
         "path-trick": [announced(1, selected=["../me", "me"])],
     }  # fmt: skip

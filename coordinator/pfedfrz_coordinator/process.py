@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +10,18 @@ from pathlib import Path
 from pfedfrz_protocol import ConfigurationError, check_name
 from pfedfrz_storage import (
     load_or_make_identity,
+    load_signing_key,
     lock_directory,
     read_bundle_file,
     rotate_identity,
 )
-from pfedfrz_transport import MqttLink, open_access
+from pfedfrz_transport import MqttLink, ServiceManager, open_access
 
-from .configuration import load_coordinator_settings
+from .configuration import CoordinatorSettings, load_coordinator_settings
 from .service import CoordinatorService, coordinator_will
 from .worker import WorkerService
 
-__all__ = ["rotate_coordinator_key", "run_coordinator", "run_worker"]
+__all__ = ["check_coordinator", "rotate_coordinator_key", "run_coordinator", "run_worker"]
 
 
 def run_coordinator(configuration: Path) -> bool:
@@ -41,10 +43,25 @@ def run_coordinator(configuration: Path) -> bool:
             will=coordinator_will(settings, bundle, identity),
             options=access.options,
         )
-        service = CoordinatorService(settings, bundle, link, identity)
+        service = CoordinatorService(
+            settings, bundle, link, identity, manager=ServiceManager(os.environ)
+        )
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: service.interrupt())
         return service.run()
+
+
+def check_coordinator(configuration: Path) -> CoordinatorSettings:
+    """The settings of a coordinator that could start: its files were read as at its start.
+
+    Connects to nobody and writes nothing. Errors as above, but for the broker's.
+    """
+    settings = load_coordinator_settings(configuration)
+    open_access(settings.broker, settings.tls, settings.password_file)
+    read_bundle_file(settings.bundle)
+    if settings.key_file is not None:
+        load_signing_key(settings.key_file)
+    return settings
 
 
 def run_worker(configuration: Path, name: str) -> None:

@@ -54,7 +54,17 @@ from pfedfrz_protocol import (
     tensors_digest,
 )
 from pfedfrz_storage import OwnIdentity
-from pfedfrz_transport import Link, LinkDown, LinkOverflow, LinkUp, Message, Posted, Refused, Will
+from pfedfrz_transport import (
+    Link,
+    LinkDown,
+    LinkOverflow,
+    LinkUp,
+    Message,
+    Posted,
+    Refused,
+    ServiceManager,
+    Will,
+)
 
 from .acceptance import AcceptancePool, Judged, Passed
 from .admission import Admission
@@ -153,6 +163,7 @@ class CoordinatorService:
         identity: OwnIdentity,
         *,
         clock: Callable[[], float] = time.monotonic,
+        manager: ServiceManager | None = None,
     ) -> None:
         """Recover from the state directory; ConfigurationError when it does not fit the bundle."""
         self._settings = settings
@@ -160,6 +171,7 @@ class CoordinatorService:
         self._digest = bundle.manifest.digest
         self._link = link
         self._clock = clock
+        self._manager = manager or ServiceManager()
         self._rule = find_rule(settings.aggregation)
         self._topics = Topics(settings.federation)
         self._codec = SharedCodec.for_manifest(bundle.manifest)
@@ -260,6 +272,7 @@ class CoordinatorService:
                 self._turn()
             self._wait_for_link()
         finally:
+            self._manager.stopping()
             self._acceptance.close()
             self._announce_presence(Presence.OFFLINE)
             delivered = link.close()
@@ -299,7 +312,8 @@ class CoordinatorService:
         collecting = None if self._desk is None else self._desk.wake_at_s()
         if collecting is not None:
             due = collecting if due is None else min(due, collecting)
-        wait = _IDLE_POLL_S if due is None else min(_IDLE_POLL_S, max(0.0, due - self._clock()))
+        longest = min(_IDLE_POLL_S, self._manager.longest_wait_s)
+        wait = longest if due is None else min(longest, max(0.0, due - self._clock()))
         patience = self._patience_s()
         event = self._link.poll(wait if patience is None else min(wait, patience))
         match event:
@@ -313,6 +327,7 @@ class CoordinatorService:
                 self._events.append(request)
             case LinkUp():
                 log.info("connected to the broker")
+                self._manager.ready()
             case LinkDown(reason):
                 log.warning("lost the broker: %s", reason)
             case Refused() as refused:
@@ -329,6 +344,8 @@ class CoordinatorService:
         self._finish_collection()
         self._events.append(Tick())
         self._handle_events()
+        reached = "connected" if self._link.is_up else "no broker"
+        self._manager.turn(f"{reached}; round {self._engine.round}: {self._engine.state.value}")
 
     def _handle_events(self) -> None:
         while self._events:

@@ -41,6 +41,7 @@ from pfedfrz_transport import (
     PayloadTooLarge,
     Posted,
     Refused,
+    ServiceManager,
     Will,
 )
 
@@ -145,6 +146,7 @@ class DeviceAgent:
         *,
         tamper: Tamper | None = None,
         clock: Callable[[], float] = time.monotonic,
+        manager: ServiceManager | None = None,
     ) -> None:
         """Open the personal store and the outbox in the state directory."""
         self._settings = settings
@@ -153,6 +155,7 @@ class DeviceAgent:
         self._boot_id = boot_id
         self._identity = identity
         self._clock = clock
+        self._manager = manager or ServiceManager()
         self._started_s = self._beaten_s = clock()
         self._topics = Topics(settings.federation)
         self._data = data
@@ -220,6 +223,7 @@ class DeviceAgent:
             while not self._quit:
                 self._turn()
         finally:
+            self._manager.stopping()
             if self._worker:
                 self._worker.cancel()
                 self._worker.join(_JOIN_S)
@@ -255,9 +259,11 @@ class DeviceAgent:
 
     def _turn(self) -> None:
         due = self._beaten_s + self._settings.heartbeat_s
-        match self._link.poll(max(0.0, due - self._clock())):
+        wait = min(max(0.0, due - self._clock()), self._manager.longest_wait_s)
+        match self._link.poll(wait):
             case LinkUp():
                 log.info("connected to the broker")
+                self._manager.ready()
                 self._feed(LinkRestored())
             case LinkDown(reason):
                 log.warning("lost the broker: %s", reason)
@@ -280,6 +286,8 @@ class DeviceAgent:
                 pass
         if self._clock() >= self._beaten_s + self._settings.heartbeat_s:
             self._beat()
+        reached = "connected" if self._link.is_up else "no broker"
+        self._manager.turn(f"{reached}; round {self._session.round}: {self._session.state.value}")
 
     def _beat(self) -> None:
         self._beaten_s = self._clock()

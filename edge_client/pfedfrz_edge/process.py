@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 from pfedfrz_protocol import Bundle
 from pfedfrz_storage import (
     load_or_make_identity,
+    load_signing_key,
     lock_directory,
     read_bundle_file,
     rotate_identity,
 )
-from pfedfrz_transport import MqttLink, open_access
+from pfedfrz_transport import MqttLink, ServiceManager, open_access
 
 from .agent import DeviceAgent, device_will, new_boot_id
 from .configuration import DeviceSettings, load_device_settings
@@ -20,7 +22,7 @@ from .data import DeviceData, open_device_data
 from .runtimes import load_runtime
 from .worker import Tamper
 
-__all__ = ["read_local_data", "rotate_device_key", "run_device"]
+__all__ = ["check_device", "read_local_data", "rotate_device_key", "run_device"]
 
 
 def read_local_data(settings: DeviceSettings, bundle: Bundle) -> DeviceData:
@@ -50,10 +52,36 @@ def run_device(configuration: Path, tamper: Tamper | None = None) -> None:
             will=device_will(settings, bundle, boot_id, identity),
             options=access.options,
         )
-        agent = DeviceAgent(settings, bundle, runtime, data, link, boot_id, identity, tamper=tamper)
+        agent = DeviceAgent(
+            settings,
+            bundle,
+            runtime,
+            data,
+            link,
+            boot_id,
+            identity,
+            tamper=tamper,
+            manager=ServiceManager(os.environ),
+        )
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: agent.interrupt())
         agent.run()
+
+
+def check_device(configuration: Path) -> DeviceSettings:
+    """The settings of a device that could start: its files were read as `run_device` reads them.
+
+    Connects to nobody and writes nothing. Raises ConfigurationError for what a person must mend,
+    and OperationError when the disk refuses.
+    """
+    settings = load_device_settings(configuration)
+    open_access(settings.broker, settings.tls, settings.password_file)
+    bundle = read_bundle_file(settings.bundle)
+    read_local_data(settings, bundle)
+    load_runtime(settings.runtime, bundle, settings.compute_device)
+    if settings.key_file is not None:
+        load_signing_key(settings.key_file)
+    return settings
 
 
 def rotate_device_key(configuration: Path) -> str:

@@ -17,18 +17,27 @@ __all__ = ["command"]
     required=True,
     help="The coordinator's TOML file.",
 )
+@click.option(
+    "--check", is_flag=True, help="Only read all its files, and say whether it can start."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
-def command(config: Path, verbose: bool) -> None:
+def command(config: Path, check: bool, verbose: bool) -> None:
     """Run the rounds of a federation; started again, it goes on where it was.
 
     \b
     Example:  pfedfrz coordinator --config coordinator.toml
     """
-    from pfedfrz_coordinator.process import run_coordinator
+    from pfedfrz_coordinator.process import check_coordinator, run_coordinator
 
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    if check:
+        settings = check_coordinator(config)
+        click.echo(f"the coordinator of {settings.federation} can start")
+        click.echo(f"its state: {settings.state_dir}")
+        click.echo(f"its key: {settings.key_path}")
+        return
     if not run_coordinator(config):
         click.echo("stopped before the last round; start it again to go on", err=True)

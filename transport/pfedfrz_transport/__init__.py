@@ -13,6 +13,7 @@ from .memory import MemoryLink
 from .memory_broker import Captured, MemoryBroker
 from .mqtt import MqttLink
 from .probe import probe_broker
+from .service_manager import ServiceManager
 
 __all__ = [
     "BackoffPolicy",
@@ -36,6 +37,7 @@ __all__ = [
     "PayloadTooLarge",
     "Posted",
     "Refused",
+    "ServiceManager",
     "TlsSettings",
     "Traffic",
     "Will",

@@ -18,10 +18,22 @@ python=python3
 output=
 while [ $# -gt 0 ]; do
     case $1 in
-    --python) python=${2:?--python wants an interpreter}; shift 2 ;;
-    --output) output=${2:?--output wants a file}; shift 2 ;;
-    -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0"; exit 0 ;;
-    *) echo "build-executorch-binding: unknown argument $1 (try --help)" >&2; exit 2 ;;
+    --python)
+        python=${2:?--python wants an interpreter}
+        shift 2
+        ;;
+    --output)
+        output=${2:?--output wants a file}
+        shift 2
+        ;;
+    -h | --help)
+        sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0"
+        exit 0
+        ;;
+    *)
+        echo "build-executorch-binding: unknown argument $1 (try --help)" >&2
+        exit 2
+        ;;
     esac
 done
 
@@ -30,7 +42,8 @@ fail() {
     exit 1
 }
 
-package=${EXECUTORCH:-$("$python" - <<'PYTHON'
+package=${EXECUTORCH:-$(
+    "$python" - <<'PYTHON'
 import importlib.util
 spec = importlib.util.find_spec("executorch")
 print(next(iter(spec.submodule_search_locations)) if spec else "")
@@ -45,6 +58,12 @@ command -v "$compiler" >/dev/null || fail "no compiler $compiler: install g++ (a
 [ -e "$package/lib/libexecutorch.so" ] || fail "$package/lib holds no libexecutorch.so: install executorch again, 1.5.1 or newer"
 
 source=$(dirname "$0")/../edge_client/pfedfrz_edge/runtimes/executorch_binding.cpp
+# Without a checkout around this script: from the package that this Python has.
+[ -e "$source" ] || source=$("$python" -c '
+import importlib.util
+spec = importlib.util.find_spec("pfedfrz_edge")
+print(next(iter(spec.submodule_search_locations)) if spec else "")')/runtimes/executorch_binding.cpp
+[ -e "$source" ] || fail "$source is not there: give --python an interpreter that has pfedfrz"
 output=${output:-$package/lib/libpfedfrz_executorch.so}
 include=$package/include
 unfinished=$output.$$

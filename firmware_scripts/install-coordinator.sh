@@ -1,0 +1,122 @@
+#!/bin/bash
+# Installs a federation's coordinator, and its broker, on this machine.
+#
+#   install-coordinator.sh FOLDER [--wheel FILE] [--python PYTHON]
+#
+# FOLDER is what `pfedfrz provision` made, with `coordinator/` and `broker/` in it; `authority/`,
+# `devices/` and `monitor/` are not looked at and need not be there. Without `broker/` only the
+# coordinator is installed. The broker is Debian's Mosquitto under a unit of its own:
+#
+#   pfedfrz provision FOLDER ... --broker-user mosquitto --broker-directory /etc/pfedfrz/broker
+#
+# --wheel FILE      pfedfrz-VERSION-py3-none-any.whl (default: one in FOLDER or beside this script,
+#                   else one that is built from the checkout that this script lies in)
+# --python PYTHON   3.10 or newer (default: python3)
+#
+# Run again it changes nothing; with more devices in FOLDER they are let in, without a restart; with
+# another wheel it is an upgrade. Interrupted, it is to be run again. Exit code 0, 1 failed, 2 usage.
+
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=parts/role.sh
+. "$here/parts/role.sh"
+# shellcheck source=parts/board_checks.sh
+. "$here/parts/board_checks.sh"
+# shellcheck source=parts/versions.sh
+. "$here/parts/versions.sh"
+# shellcheck source=parts/folder.sh
+. "$here/parts/folder.sh"
+# shellcheck source=parts/service.sh
+. "$here/parts/service.sh"
+# shellcheck source=parts/broker.sh
+. "$here/parts/broker.sh"
+use_role coordinator
+
+fleet='' runtime=none wheel='' python=python3
+while [ $# -gt 0 ]; do
+    case $1 in
+    --wheel)
+        require_value "$@"
+        wheel=$2 && shift 2
+        ;;
+    --python)
+        require_value "$@"
+        python=$2 && shift 2
+        ;;
+    -h | --help) show_help && exit 0 ;;
+    -*) usage_error "unknown option $1" ;;
+    *)
+        [ -z "$fleet" ] || usage_error "one FOLDER, not also $1"
+        fleet=${1%/} && shift
+        ;;
+    esac
+done
+[ -n "$fleet" ] || usage_error "which FOLDER? pfedfrz provision makes it"
+folder=$fleet/coordinator
+
+require_root
+hold_lock
+check_system
+check_architecture
+check_folder
+check_same_member "--journal delete"
+[ ! -d "$fleet/broker" ] || check_broker "$fleet/broker"
+check_python
+check_runtime
+require_room "$(dirname "$state")" "$((100 + 2 * folder_mib))"
+
+trap 'clean_workshop; clean_staged' EXIT
+trap 'exit 130' INT TERM HUP
+
+find_wheel "$fleet" "$here"
+name_version
+changed=''
+if ! is_complete "$version" || [ "$(version_at current)" != "$version" ]; then
+    changed=yes
+    check_room
+    build_version
+fi
+make_account
+admitted=''
+if ! is_installed; then
+    # The coordinator follows its list of devices by itself.
+    if [ -z "$changed" ] && only_devices_changed; then
+        admitted=yes
+    else
+        changed=yes
+    fi
+    stage_folder
+    stage_configuration
+    switch_folder
+elif [ -n "$changed" ]; then
+    check_staged "$configuration/coordinator" "$version"
+fi
+if [ "$(version_at current)" != "$version" ]; then
+    [ -z "$(version_at current)" ] || switch_link "versions/$(basename "$(version_at current)")" "$program/previous"
+    switch_link "versions/$(basename "$version")" "$program/current"
+    remove_other_versions
+fi
+if [ ! -e "$command_link" ] && [ ! -L "$command_link" ]; then
+    changed=yes
+    install -d -m 0755 "$(dirname "$command_link")"
+    switch_link "$program/current/bin/pfedfrz" "$command_link"
+fi
+broker_changed=''
+if [ -d "$fleet/broker" ]; then
+    install_broker "$fleet/broker"
+    bring_broker_up
+fi
+unit_changed=''
+install_unit "$unit"
+if ! is_enabled "$unit"; then
+    changed=yes
+fi
+bring_up "$unit" "$changed$unit_changed"
+if [ -n "$changed$unit_changed" ]; then
+    say "the coordinator of $federation is installed: $(basename "$version")"
+    say "configuration $configuration/coordinator, journal and models $state/coordinator"
+elif [ -n "$admitted$broker_changed" ]; then
+    say "the coordinator of $federation follows what is new in $fleet"
+else
+    say "the coordinator of $federation is installed already: nothing was changed"
+fi
+[ -d "$fleet/broker" ] || say "there is no $fleet/broker: the broker is elsewhere"

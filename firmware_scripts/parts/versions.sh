@@ -45,14 +45,13 @@ build_wheel() {
 
 # run_pip ENVIRONMENT WHAT ARGUMENT...: pip's own last word becomes the one line.
 run_pip() {
-    local environment=$1 what=$2 log why
+    local environment=$1 what=$2 said why
     shift 2
-    log=$environment/pip.log
-    if ! TMPDIR=$environment "$environment/bin/python" -m pip --no-cache-dir "$@" >"$log" 2>&1; then
-        why=$(grep -i '^error' "$log" | tail -n 1 || true)
-        fail "pip could not $what: ${why:-$(tail -n 1 "$log")}; check the network and the disk, then run this again"
+    # Not into a file: the disk may be what is wrong.
+    if ! said=$(TMPDIR=$environment "$environment/bin/python" -m pip --no-cache-dir "$@" 2>&1); then
+        why=$(grep -i '^error' <<<"$said" | tail -n 1 || true)
+        fail "pip could not $what: ${why:-${said##*$'\n'}}; check the network and the disk, then run this again"
     fi
-    rm -f "$log"
 }
 
 # Sets `version`: the folder of what this wheel, runtime and Python make.
@@ -70,10 +69,10 @@ is_complete() {
 # Makes `version`, if it is not there. Interrupted, it leaves a folder that nothing refers to.
 build_version() {
     local with=''
+    built=$version
     is_complete "$version" && return
     say "making $version (a few minutes)"
     rm -rf "$version"
-    unfinished=$version
     mkdir -p "$version"
     "$python" -m venv "$version" || fail "$python could not make a virtual environment in $version"
     case $runtime in
@@ -92,7 +91,6 @@ build_version() {
     printf 'runtime=%s\npython=%s\n' "$runtime" "$python" >"$version/.complete"
     sync "$version/.complete"
     mv "$version/.complete" "$version/complete"
-    unfinished=
 }
 
 # What `current` or `previous` points to; nothing when it is not there.
@@ -123,6 +121,9 @@ remove_other_versions() {
 # For traps: what must not be left behind by a script that ends early.
 clean_workshop() {
     [ -z "${workshop:-}" ] || rm -rf "$workshop"
-    [ -z "${unfinished:-}" ] || rm -rf "$unfinished"
+    case ${built:-} in
+    '' | "$(version_at current)" | "$(version_at previous)") ;;
+    *) rm -rf "$built" ;;
+    esac
     rmdir "$(versions_of)" "$program" 2>/dev/null || true
 }

@@ -16,7 +16,7 @@ from tiny_bundle import make_bundle
 
 from pfedfrz_coordinator.checkpoints import Checkpoints
 from pfedfrz_coordinator.journal import Journal
-from pfedfrz_coordinator.process import run_coordinator
+from pfedfrz_coordinator.process import check_coordinator, run_coordinator
 from pfedfrz_emulator.brokers import RunningBroker, start_broker
 from pfedfrz_protocol import (
     Accepted,
@@ -27,6 +27,7 @@ from pfedfrz_protocol import (
     Grant,
     Group,
     LocalReport,
+    OperationError,
     Presence,
     RoundAnnouncement,
     SharedCodec,
@@ -38,7 +39,7 @@ from pfedfrz_protocol import (
     seal_tensors,
     write_bundle,
 )
-from pfedfrz_storage import lock_directory
+from pfedfrz_storage import lock_directory, save_signing_key
 from pfedfrz_transport import BrokerAddress, BrokerUnreachable, Message, MqttLink
 
 BUNDLE = make_bundle()
@@ -101,6 +102,18 @@ def test_a_missing_or_damaged_bundle_is_said(tmp_path: Path) -> None:
     assert "m.pfz: " in message(path)
     (tmp_path / "m.pfz").unlink()
     assert "m.pfz: cannot be read" in message(path)
+
+
+def test_a_check_reads_what_a_start_reads_and_writes_nothing(tmp_path: Path) -> None:
+    path = configure(tmp_path, 'key_file = "coordinator.key"')
+    with pytest.raises(OperationError, match="cannot read the key"):
+        check_coordinator(path)
+    save_signing_key(tmp_path / "coordinator.key", key_of("coordinator"))
+    assert check_coordinator(path).key_path == tmp_path / "coordinator.key"
+    assert not (tmp_path / "state").exists()
+    (tmp_path / "m.pfz").write_bytes(b"something else")
+    with pytest.raises(ConfigurationError, match=r"m\.pfz: "):
+        check_coordinator(path)
 
 
 def test_a_broker_that_does_not_answer_is_said_in_time(tmp_path: Path) -> None:

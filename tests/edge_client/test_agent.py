@@ -1,6 +1,7 @@
 """A real device on an in-memory broker; the test plays the coordinator by hand."""
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -60,7 +61,14 @@ from pfedfrz_protocol import (
     split_chunks,
     tensors_digest,
 )
-from pfedfrz_transport import BrokerUnreachable, LinkLimits, MemoryBroker, MemoryLink, Message
+from pfedfrz_transport import (
+    BrokerUnreachable,
+    LinkLimits,
+    MemoryBroker,
+    MemoryLink,
+    Message,
+    ServiceManager,
+)
 
 PATIENCE_S = 20.0
 TOPICS = Topics("lab")
@@ -938,3 +946,36 @@ def test_a_device_without_samples_waits_for_the_first_and_says_how_many_there_ar
     wait_for_samples(lab, 0)
     assert device.alive
     lab.data = whole
+
+
+def test_systemd_hears_ready_once_and_the_watchdog_only_while_the_loop_turns(
+    lab: Lab, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(PATIENCE_S)
+        told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000"}
+        life = Device(lab, "boot-1")
+        life.agent = DeviceAgent(
+            # Without the notice of systemd this loop would wait for its heartbeat.
+            msgspec.structs.replace(lab.settings, heartbeat_s=3600.0),
+            lab.bundle,
+            life.runtime,
+            lab.data,
+            life.link,
+            "boot-1",
+            identity_of("me"),
+            manager=ServiceManager(told),
+        )
+        life.thread = threading.Thread(target=life.agent.run, daemon=True)
+        lab.devices.append(life.start())
+        heard: list[str] = []
+        while heard.count("WATCHDOG=1") < 3 or "STATUS=connected; round 0: idle" not in heard:
+            heard += systemd.recv(4096).decode().split("\n")
+        assert heard.count("READY=1") == 1
+        life.stop()
+        while "STOPPING=1" not in heard:
+            heard += systemd.recv(4096).decode().split("\n")
+        systemd.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            systemd.recv(4096)

@@ -1,6 +1,7 @@
 """The device from its configuration file on: as a function, and as a real process."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from identities import COORDINATOR, key_of, signed
 from pfedfrz_edge.configuration import load_device_settings
 from pfedfrz_edge.data import LocalData
 from pfedfrz_edge.outbox import Outbox
-from pfedfrz_edge.process import read_local_data, run_device
+from pfedfrz_edge.process import check_device, read_local_data, run_device
 from pfedfrz_emulator.brokers import RunningBroker, start_broker
 from pfedfrz_export import save_bundle
 from pfedfrz_protocol import (
@@ -31,6 +32,7 @@ from pfedfrz_protocol import (
     Group,
     ModelLabel,
     ModelReference,
+    OperationError,
     PhaseProgress,
     Presence,
     Purpose,
@@ -46,7 +48,7 @@ from pfedfrz_protocol import (
     split_chunks,
     tensors_digest,
 )
-from pfedfrz_storage import lock_directory
+from pfedfrz_storage import lock_directory, save_signing_key
 from pfedfrz_transport import BrokerAddress, BrokerUnreachable, Message, MqttLink
 
 TOPICS = Topics("lab")
@@ -82,6 +84,29 @@ def message(configuration: Path) -> str:
         run_device(configuration)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def test_a_check_reads_what_a_start_reads_and_writes_nothing(board: Board) -> None:
+    path = board.configure('key_file = "device.key"')
+    with pytest.raises(OperationError, match="cannot read the key"):
+        check_device(path)
+    save_signing_key(board.folder / "device.key", key_of("me"))
+    before = sorted(board.folder.iterdir())
+    assert check_device(path).key_path == board.folder / "device.key"
+    assert sorted(board.folder.iterdir()) == before
+    for name, says in (
+        ("m.pfz", "m.pfz: "),
+        ("test.npz", "test.npz"),
+        ("device.key", "device.key"),
+    ):
+        content = (board.folder / name).read_bytes()
+        (board.folder / name).write_bytes(b"something else")
+        with pytest.raises(ConfigurationError, match=re.escape(says)):
+            check_device(path)
+        (board.folder / name).write_bytes(content)
+    (board.folder / "device.key").chmod(0o644)
+    with pytest.raises(ConfigurationError, match="has mode 0644"):
+        check_device(path)
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:

@@ -29,13 +29,11 @@ def wheels(wheel: Path) -> Path:
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What docs/boards.md makes, with samples; two rounds, and one device is enough to begin."""
     work = tmp_path_factory.mktemp("fleet")
-    for arguments in (
-        "export mlp --personal front -o model.pfz",
-        "provision fleet --federation lab --host localhost --bind 127.0.0.1 --port 8883"
-        " --bundle model.pfz --devices 3 --test test.npz"
-        " --broker-user mosquitto --broker-directory /etc/pfedfrz/broker",
-    ):
-        subprocess.run(["python", "-m", "pfedfrz", *arguments.split()], cwd=work, check=True)
+    block = (ROOT / "docs/boards.md").read_text().split("```")[1].replace("\\\n", " ")
+    for line in filter(None, map(str.strip, block.splitlines())):
+        name, *arguments = line.split()
+        assert name == "pfedfrz"
+        subprocess.run(["python", "-m", "pfedfrz", *arguments], cwd=work, check=True)
     toml = work / "fleet/coordinator/coordinator.toml"
     said = toml.read_text().replace("rounds = 20", "rounds = 2")
     toml.write_text(said.replace("start_devices = 3", "start_devices = 1"))

@@ -1,7 +1,7 @@
 """kill -9 before every step that changes something; then once more, to the state it should be in.
 
 A trap that bash reads from BASH_ENV counts the script's steps and kills it at one of them. Making
-an environment is a farm of links to one that is there, so that dozens of installations take minutes.
+an environment is linking to one that is there, so that dozens of installations take minutes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def prepared(board: BoardRoot, quick: str) -> BoardRoot:
     (board.path / "trap.sh").write_text(TRAP.replace("CHANGING", CHANGING))
     board.replace_command(
         "quick-python",
-        f'if [ "$1 $2" = "-m venv" ]; then cp -rs {quick}/. "$3"\n'
+        f'if [ "$1 $2" = "-m venv" ]; then cp -rs {quick}/. "$3" && rm "$3/complete"\n'
         'else exec python3 "$@"; fi',
     )
     return board

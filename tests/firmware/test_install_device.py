@@ -230,7 +230,7 @@ def test_another_wheel_is_an_upgrade_in_place(
     )
     assert done.returncode == 0, done.stderr
     assert (device.path / "opt/pfedfrz/previous").readlink() == before
-    assert "0.2.0" in device.run("pfedfrz", "--version").stdout or "0.2.0-" in done.stdout
+    assert "0.2.0-" in done.stdout
 
 
 def test_uninstalled_it_keeps_personal_weights_for_root_alone_and_takes_them_up_again(

@@ -55,13 +55,20 @@ def steps_of(board: BoardRoot, *command: str) -> list[int]:
     return [steps.index(step) + 1 for step in sorted(set(steps), key=steps.index)]
 
 
-def compared(board: BoardRoot) -> dict[str, tuple[object, ...]]:
-    """Without what is no part of an installation: inside an environment only that it is whole."""
+def compared(board: BoardRoot) -> dict[str, object]:
+    """Without what is no part of an installation: inside an environment only that it is whole.
+
+    A configuration that was in place before its record was is made again, under a second name.
+    """
     return {
-        name: found
+        _one_name(name): _one_name(repr(found))
         for name, found in board.state().items()
         if not re.search(r"opt/[^/]+/versions/[^/]+/(?!complete$)|usr/local/sbin", name)
     }
+
+
+def _one_name(text: str) -> str:
+    return re.sub(r"(\.device-[0-9a-f]{8})-again", r"\1", text)
 
 
 def must_be_sound(board: BoardRoot, of: str) -> None:

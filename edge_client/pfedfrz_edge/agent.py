@@ -44,12 +44,14 @@ from pfedfrz_transport import (
     Will,
 )
 
+from .conditions import ConditionWatch, watch_conditions
 from .configuration import DeviceSettings
 from .data import DataFeed
 from .download_store import DownloadStore
 from .error_feedback import ErrorFeedback
 from .feature_cache import FeatureBudget
 from .local_training import LocalTraining
+from .model_store import ModelStore
 from .outbox import Outbox, PendingUpdate, SettledRound
 from .personal_store import PersonalStore
 from .runtimes import Runtime
@@ -63,6 +65,8 @@ from .session_exchange import (
     ChunkSeen,
     CommandSeen,
     Complain,
+    ConditionsMet,
+    ConditionsUnmet,
     ControlSeen,
     EvaluationDone,
     Event,
@@ -71,8 +75,10 @@ from .session_exchange import (
     KeepChunk,
     KeepPending,
     LinkRestored,
+    PauseWork,
     Quit,
     RememberSettled,
+    ResumeWork,
     StartWork,
     StopFetching,
     UpdateAccepted,
@@ -81,6 +87,7 @@ from .session_exchange import (
     Upload,
     WorkBroken,
 )
+from .status import StatusWriter
 from .trust import CoordinatorTrust
 from .worker import Look, SamplesSeen, Tamper, Worker, WorkerContext
 
@@ -118,6 +125,7 @@ def _status(
     identity: OwnIdentity,
     presence: Presence,
     samples: int,
+    waiting_for: str = "",
 ) -> DeviceStatus:
     return DeviceStatus(
         presence,
@@ -127,6 +135,7 @@ def _status(
         samples,
         identity.key.public,
         identity.successions,
+        waiting_for,
     )
 
 
@@ -145,8 +154,12 @@ class DeviceAgent:
         *,
         tamper: Tamper | None = None,
         clock: Callable[[], float] = time.monotonic,
+        conditions: ConditionWatch | None = None,
     ) -> None:
-        """Open the personal store and the outbox in the state directory."""
+        """Open the personal store and the outbox in the state directory.
+
+        `conditions` say when to train; without any given, those of the settings.
+        """
         self._settings = settings
         self._bundle = bundle
         self._link = link
@@ -182,6 +195,7 @@ class DeviceAgent:
             tamper,
             self._feedback,
             data,
+            models=ModelStore(settings.state_dir, digest),
         )
         self._trust = CoordinatorTrust(
             settings.state_dir, settings.federation, settings.coordinator_key
@@ -200,7 +214,10 @@ class DeviceAgent:
             (settled.epoch, settled.round) if settled else None,
             self._downloads.load(codec.max_sealed_bytes),
         )
+        self._conditions = conditions or watch_conditions(settings.conditions, clock=clock)
+        self._status = StatusWriter(settings, digest, boot_id, self._samples, clock)
         self._worker: Worker | None = None
+        self._is_paused = False
         self._next_work: StartWork | None = None
         self._unsent = 0
         self._ignored = 0
@@ -210,7 +227,9 @@ class DeviceAgent:
     def run(self) -> None:
         """Take part until the federation is over or `interrupt` is called."""
         topics, link = self._topics, self._link
-        self._say(Presence.ONLINE)
+        self._look_at_conditions()
+        self._say(self._presence)
+        self._show_status()
         for topic in (topics.coordinator_status, topics.round, topics.control):
             link.subscribe(topic)
         link.subscribe(topics.device(self._settings.device, "command"))
@@ -225,6 +244,7 @@ class DeviceAgent:
                 self._worker.join(_JOIN_S)
             self._say(Presence.OFFLINE)
             link.close()
+            self._status.end()
 
     def _pending_update(self) -> PendingUpdate | None:
         """The update that waits since before, signed anew if the key was rotated meanwhile."""
@@ -246,7 +266,13 @@ class DeviceAgent:
 
     def _say(self, presence: Presence) -> None:
         status = _status(
-            self._settings, self._bundle, self._boot_id, self._identity, presence, self._samples
+            self._settings,
+            self._bundle,
+            self._boot_id,
+            self._identity,
+            presence,
+            self._samples,
+            self._conditions.waiting_for if presence is Presence.WAITING else "",
         )
         topic = self._topics.device(self._settings.device, "status")
         self._link.publish_retained(topic, sign_message(status, topic, self._identity.key))
@@ -254,13 +280,15 @@ class DeviceAgent:
     # The loop
 
     def _turn(self) -> None:
-        due = self._beaten_s + self._settings.heartbeat_s
+        due = min(self._beaten_s + self._settings.heartbeat_s, self._conditions.due_s)
         match self._link.poll(max(0.0, due - self._clock())):
             case LinkUp():
                 log.info("connected to the broker")
+                self._status.connected()
                 self._feed(LinkRestored())
             case LinkDown(reason):
                 log.warning("lost the broker: %s", reason)
+                self._status.disconnected(reason)
             case Refused() as refused:
                 log.error("the broker refused: %s", refused)
             case Message() as message:
@@ -275,11 +303,32 @@ class DeviceAgent:
             case Posted(SamplesSeen(samples)):
                 self._on_samples(samples)
             case Posted(UpdateTrained() | EvaluationDone() | WorkBroken() as done):
+                self._status.worked(done)
                 self._feed(done)
             case _:
                 pass
+        if self._look_at_conditions():
+            self._say(self._presence)
         if self._clock() >= self._beaten_s + self._settings.heartbeat_s:
             self._beat()
+        self._show_status()
+
+    @property
+    def _presence(self) -> Presence:
+        return Presence.WAITING if self._conditions.waiting_for else Presence.ONLINE
+
+    def _look_at_conditions(self) -> bool:
+        """Whether there is news for the coordinator: why the device waits, or that it does not."""
+        if not self._conditions.look():
+            return False
+        self._feed(ConditionsUnmet() if self._conditions.waiting_for else ConditionsMet())
+        return True
+
+    def _show_status(self) -> None:
+        watch = self._conditions
+        self._status.show(
+            self._session, self._trust.key, self._samples, watch.waiting_for, dict(watch.values)
+        )
 
     def _beat(self) -> None:
         self._beaten_s = self._clock()
@@ -378,11 +427,14 @@ class DeviceAgent:
             case KeepChunk(transfer, number, data):
                 self._downloads.keep(transfer, number, data)
             case StartWork():
+                self._is_paused = False  # work is begun only where the device may train
                 self._start_work(action)
             case CancelWork():
                 self._next_work = None
                 if self._worker:
                     self._worker.cancel()
+            case PauseWork() | ResumeWork():
+                self._pause(isinstance(action, PauseWork))
             case Announce(said):
                 if not self._publish("event", said):
                     self._is_something_unsaid = True
@@ -415,7 +467,17 @@ class DeviceAgent:
             return
         self._next_work = None
         self._worker = Worker(self._context, work, lambda: self._link.post(_WorkerEnded()))
+        if self._is_paused:
+            self._worker.pause()
         self._worker.start()
+
+    def _pause(self, is_paused: bool) -> None:
+        """Hold up the work, or let it go on: that under way, and that which waits for its end."""
+        self._is_paused = is_paused
+        if self._worker and is_paused:
+            self._worker.pause()
+        elif self._worker:
+            self._worker.resume()
 
     def _settle(self, action: ForgetPending | RememberSettled) -> None:
         try:

@@ -349,7 +349,7 @@ class DeviceAgent:
         self._is_looking = False
         if samples != self._samples:
             self._samples = samples
-            self._say(Presence.ONLINE)
+            self._say(self._presence)
 
     def _look_for_the_first_sample(self) -> None:
         """A device without samples is given no round in which it would look by itself."""

@@ -11,7 +11,7 @@ lost (a link that came back, the same announcement once more), the update, or th
 given instead of one, is simply said again: saying it is idempotent.
 
 While the device may not train (`ConditionsUnmet`), a round waits before its model is fetched, and
-work that has begun is paused between two batches; what is trained already is delivered all the same.
+work that has begun is paused between two batches; what is trained already is delivered even so.
 """
 
 from __future__ import annotations

@@ -49,6 +49,8 @@ class DeviceView:
     """One device as its messages show it."""
 
     presence: Presence = Presence.OFFLINE
+    waiting_for: str = ""
+    """Why it does not train now, as it says itself."""
     doing: str = ""
     reports: dict[int, LocalReport] = field(default_factory=dict)
     """Its numbers by round."""
@@ -117,7 +119,8 @@ class FederationView:
         name = sender.device
         device = self.devices.setdefault(name, DeviceView())
         if sender.leaf == "status":
-            device.presence = open_message(payload, DeviceStatus).presence
+            status = open_message(payload, DeviceStatus)
+            device.presence, device.waiting_for = status.presence, status.waiting_for
         elif sender.leaf == "event":
             event: DeviceEvent = open_message(payload, DeviceEvent)  # type: ignore[arg-type]
             self._on_event(name, device, event)

@@ -138,7 +138,7 @@ def _seconds(text: str) -> float:
 
 
 def _table(rows: list[RegistryRow]) -> list[str]:
-    """The devices as aligned columns, with the reason behind whoever is kept out."""
+    """The devices as aligned columns, and behind them why one is kept out or does not train."""
     if not rows:
         return ["no device has been heard of yet"]
     cells = [
@@ -156,7 +156,8 @@ def _table(rows: list[RegistryRow]) -> list[str]:
     ]
     widths = [max(map(len, column)) for column in zip(_TITLES, *cells, strict=True)]
     lines = [_TITLES, *cells]
-    reasons = ["", *(row.reason for row in rows)]
+    waits = (f"waits: {row.waiting_for}" if row.waiting_for else "" for row in rows)
+    reasons = ["", *(row.reason or wait for row, wait in zip(rows, waits, strict=True))]
     return [
         "  ".join(
             [

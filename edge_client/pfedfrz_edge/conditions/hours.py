@@ -15,7 +15,7 @@ _DAY_MINUTES = 24 * 60
 
 
 def parse_window(text: str) -> tuple[int, int]:
-    """"22:00-06:00" as minutes of the day, (from, until); ConfigurationError for anything else.
+    """ "22:00-06:00" as minutes of the day, (from, until); ConfigurationError for anything else.
 
     24:00 is the end of the day. A window over midnight ends before it begins.
     """

@@ -37,9 +37,7 @@ class Idle:
 
     name = "idle"
 
-    def __init__(
-        self, others_below: float, files: SystemFiles, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, others_below: float, files: SystemFiles, clock: Callable[[], float]) -> None:
         self._others_below = others_below
         self._files = files
         self._clock = clock

@@ -21,8 +21,8 @@ class Metered:
     """The interface of no default route, of IPv4 or IPv6, fits one of the patterns.
 
     Of several default routes of a kind the one with the lowest metric is in use. Without a default
-    route nothing is metered: the broker is on the board's own network. When the table of IPv4 cannot
-    be read the device waits; there is none of IPv6 where the kernel has none.
+    route nothing is metered: the broker is on the board's own network. When the table of IPv4
+    cannot be read the device waits; there is none of IPv6 where the kernel has none.
     """
 
     name = "metered"

@@ -24,6 +24,8 @@ def load_samples(path: Path, spec: InputSpec) -> NDArray[np.float32]:
     """
     try:
         x = _read(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:
         # numpy, zipfile and zlib have no common base for what they raise of damaged files.
         line = (str(error).splitlines() or [type(error).__name__])[0]

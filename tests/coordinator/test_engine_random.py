@@ -141,7 +141,7 @@ class EngineMachine(RuleBasedStateMachine):
                     pass
 
     @rule(device=DEVICES)
-    def wait(self, device: str) -> None:
+    def may_not_train(self, device: str) -> None:
         self.send(DeviceWaits(device, "power: not on mains"))
         assert not self.engine.is_present(device)
 

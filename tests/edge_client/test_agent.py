@@ -1066,4 +1066,5 @@ def test_what_was_trained_is_kept_for_use_and_told(lab: Lab) -> None:
     assert status.coordinator_key == key_of(COORDINATOR).public
     lab.devices[0].stop()
     status = read_status(lab.disk)
-    assert status is not None and status.ended_at is not None
+    assert status is not None
+    assert status.ended_at is not None

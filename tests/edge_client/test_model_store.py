@@ -65,11 +65,12 @@ def test_a_damaged_one_is_told_left_where_it_is_and_the_one_before_is_used(
     assert "model-000000002.safetensors is damaged" in fault
     assert newest.exists()
     flip(tmp_path / "model-000000001.safetensors", -5)
-    with pytest.raises(OperationError, match="is damaged.*the next round that is trained"):
+    with pytest.raises(OperationError, match=r"is damaged.*the next round that is trained"):
         made.load()
     made.save(model(3))
     again = made.load()
-    assert again is not None and again.model.round == 3
+    assert again is not None
+    assert again.model.round == 3
 
 
 def test_changed_notes_are_damage(tmp_path: Path) -> None:
@@ -87,7 +88,8 @@ def test_a_model_of_another_bundle_is_refused_until_one_of_this_is_there(tmp_pat
         other.load()
     other.save(model(2))
     found = other.load()
-    assert found is not None and found.model.round == 2
+    assert found is not None
+    assert found.model.round == 2
 
 
 WRITER = """

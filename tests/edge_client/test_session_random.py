@@ -123,10 +123,14 @@ class SessionMachine(RuleBasedStateMachine):
                     assert self.working is not None
                     self.working = None
                 case PauseWork():
-                    assert self.working is not None and not self.paused and not self.may_train
+                    assert self.working is not None
+                    assert not self.paused
+                    assert not self.may_train
                     self.paused = True
                 case ResumeWork():
-                    assert self.working is not None and self.paused and self.may_train
+                    assert self.working is not None
+                    assert self.paused
+                    assert self.may_train
                     self.paused = False
                 case KeepPending() if self.disk_is_full:
                     self.send(UpdateNotKept("full"))

@@ -19,7 +19,9 @@ class Scene:
         self.idle = self.others = self.own = 1000
         self.rule = Idle(0.3, tree.files, lambda: self.now_s)
 
-    def pass_by(self, *, idle: int = 0, others: int = 0, own: int = 0, s: float = 5.0) -> str | None:
+    def pass_by(
+        self, *, idle: int = 0, others: int = 0, own: int = 0, s: float = 5.0
+    ) -> str | None:
         self.now_s += s
         self.idle, self.others, self.own = self.idle + idle, self.others + others, self.own + own
         self.tree.ticks(idle=self.idle, others=self.others, own=self.own)
@@ -75,7 +77,8 @@ def test_what_cannot_be_read_makes_it_wait(tree: SystemTree) -> None:
         tree.write("proc/stat", content)
         scene.now_s += 5
         reason = scene.rule.check()
-        assert reason is not None and "/proc/stat cannot be read" in reason
+        assert reason is not None
+        assert "/proc/stat cannot be read" in reason
     assert scene.pass_by(idle=100) is not None  # the first of two
     assert scene.pass_by(idle=100) is None
 

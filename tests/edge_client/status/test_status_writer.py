@@ -88,7 +88,8 @@ def test_the_end_is_written_at_once(scene: Scene) -> None:
     scene.now_s = 1.0
     scene.writer.end()
     status = read_status(scene.folder)
-    assert status is not None and status.ended_at == 1e9 + 1
+    assert status is not None
+    assert status.ended_at == 1e9 + 1
 
 
 def test_in_systemds_directory_it_is_written_more_often_and_found_from_the_state_directory(

@@ -59,9 +59,7 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, content: bytes, says: str) -
         (np.full((2, 6), np.nan, np.float32), "NaN"),
     ],
 )
-def test_what_does_not_fit_the_model_is_said(
-    tmp_path: Path, array: np.ndarray, says: str
-) -> None:
+def test_what_does_not_fit_the_model_is_said(tmp_path: Path, array: np.ndarray, says: str) -> None:
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(ConfigurationError, match=says):
         load_samples(tmp_path / "a.npy", SPEC)

@@ -152,7 +152,8 @@ def test_a_device_that_never_ran_is_shown_and_predicts_as_the_bundle_does(
     assert rows["process"] == "does not run, and has not run yet"
     assert rows["conditions"] == "none: trains always"
     assert not load_device_settings(path).state_dir.exists()  # it only looks
-    said = pfedfrz("device", "predict", "--config", path, load_device_settings(path).data.train)
+    samples = load_device_settings(path).data.train.removeprefix("npz:")
+    said = pfedfrz("device", "predict", "--config", path, samples)
     assert said.code == 0
     assert said.err.startswith("no round has been trained on this device yet")
     assert len(said.out.splitlines()) == 60

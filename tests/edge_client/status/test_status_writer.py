@@ -27,7 +27,12 @@ class Scene:
         self.folder = folder
         self.now_s = 0.0
         settings = DeviceSettings(
-            "lab", "me", folder / "b.pfz", folder, DataSettings(folder / "x.npz"), heartbeat_s=15.0
+            "lab",
+            "me",
+            folder / "b.pfz",
+            folder,
+            DataSettings(str(folder / "x.npz")),
+            heartbeat_s=15.0,
         )
         self.session = DeviceSession("me", "boot", MANIFEST.digest, CODEC)
         self.writer = StatusWriter(

@@ -76,7 +76,9 @@ def test_many_samples_come_in_their_order() -> None:
 
 
 def settings(folder: Path) -> DeviceSettings:
-    return DeviceSettings("lab", "me", folder / "b.pfz", folder, DataSettings(folder / "x.npz"))
+    return DeviceSettings(
+        "lab", "me", folder / "b.pfz", folder, DataSettings(str(folder / "x.npz"))
+    )
 
 
 def trained() -> Parameters:

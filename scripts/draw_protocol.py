@@ -147,6 +147,12 @@ MEANINGS = {
     "device": "whose update it is",
 }
 OWN = {
+    (
+        "DeviceStatus",
+        "presence",
+    ): "`offline` is what a last will and a goodbye say; `waiting` that it is there and may not "
+    "train now: it is asked again when it says `online`",
+    ("CoordinatorStatus", "presence"): "never `waiting`; `offline` is what a last will says",
     ("CoordinatorStatus", "epoch"): "the epoch that it runs in; 0 in a last will",
     (
         "ModelReference",

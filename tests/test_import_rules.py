@@ -143,6 +143,7 @@ def test_the_protocol_does_no_input_or_output() -> None:
     [
         "pfedfrz_edge.process",
         "pfedfrz_edge.runtimes",
+        "pfedfrz_edge.use",
         "pfedfrz_coordinator.process",
         "pfedfrz.command",
         "pfedfrz.commands.device",

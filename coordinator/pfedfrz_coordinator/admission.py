@@ -125,6 +125,8 @@ class Admission:
         self._boots: dict[str, deque[str]] = {}
         self._accepted: Counter[str] = Counter()
         """Accepted updates that the registry has not been told of."""
+        self._waiting: dict[str, str] = {}
+        """What devices wait for, of which the registry has not been told either."""
         if registry.permit_join_s() is None:
             registry.permit_join(enrolment.permit_join_s)
         self._list_stamp: tuple[int, int] | None = None
@@ -149,8 +151,10 @@ class Admission:
         if device in self._known or len(kept) < len(self._known) + _MOST_REMEMBERED:
             kept[device] = _Said(topic, payload)
         self._let_in(device, status)
-        if status.presence is Presence.ONLINE:
+        if status.presence is not Presence.OFFLINE:
             self._watch_boots(device, status.boot_id)
+        waits = status.presence is Presence.WAITING
+        self._waiting[device] = status.waiting_for if waits else ""
         return status
 
     def sender(self, device: str) -> str:
@@ -191,6 +195,19 @@ class Admission:
         self._registry.add_traffic(
             {name: (t.messages, t.payload_bytes, t.ignored) for name, t in drained.items() if name}
         )
+
+    def write_down_waiting(self) -> None:
+        """Put what devices wait for into the registry, where it is another thing than before."""
+        said, self._waiting = self._waiting, {}
+        news = {
+            name: waiting_for
+            for name, waiting_for in said.items()
+            if (row := self._known.get(name)) is not None and row.waiting_for != waiting_for
+        }
+        if news:
+            self._registry.note_waiting(news)
+            for name in news:
+                self._refresh(name)
 
     # What a person changes
 

@@ -41,6 +41,7 @@ from .engine_exchange import (
     DeviceFailed,
     DeviceHeard,
     DeviceLost,
+    DeviceWaits,
     EvaluationReported,
     Event,
     ExpectUpload,
@@ -135,6 +136,8 @@ class RoundEngine:
 
         A device that dies together with its broker leaves no last will.
         """
+        self._waiting: set[str] = set()
+        """Devices that are there and may not train: not selected, and listened to."""
         self._missed: Counter[str] = Counter()
         """Deadlines in a row that a device has let pass."""
         self._round: OpenRoundState | None = None
@@ -165,6 +168,10 @@ class RoundEngine:
         """Whether the device is online and answers."""
         return device in self._present
 
+    def is_waiting(self, device: str) -> bool:
+        """Whether the device is there and may not train."""
+        return device in self._waiting
+
     def is_silent(self, device: str) -> bool:
         """Whether a sign of life of the device would change anything."""
         return device in self._silent
@@ -194,7 +201,8 @@ class RoundEngine:
         match event:
             case DeviceAppeared(device):
                 self._silent.discard(device)
-                if len(self._present) < self._policy.max_devices:
+                self._waiting.discard(device)
+                if self._has_room:
                     self._present.add(device)
                 actions: list[Action] = []
             case DeviceHeard(device):
@@ -209,7 +217,10 @@ class RoundEngine:
                     member.granted_s = now_s
                 actions = []
             case DeviceLost(device):
-                actions = self._on_lost(device)
+                self._waiting.discard(device)
+                actions = self._on_lost(device, "went away")
+            case DeviceWaits(device, reason):
+                actions = self._on_waits(device, reason)
             case DeviceBarred(device, reason):
                 actions = self._on_barred(device, reason)
             case UpdateOffered():
@@ -422,7 +433,18 @@ class RoundEngine:
 
     # Devices
 
-    def _on_lost(self, device: str) -> list[Action]:
+    @property
+    def _has_room(self) -> bool:
+        return len(self._present) + len(self._waiting) < self._policy.max_devices
+
+    def _on_waits(self, device: str, reason: str) -> list[Action]:
+        """It stays a member of the round, and may deliver until the deadline."""
+        actions = self._on_lost(device, f"waits ({reason})")
+        if self._has_room:
+            self._waiting.add(device)
+        return actions
+
+    def _on_lost(self, device: str, how: str) -> list[Action]:
         self._silent.discard(device)
         if device not in self._present:
             return []
@@ -431,11 +453,11 @@ class RoundEngine:
         if self._round is None or member is None or member.state.settled or member.lost_noted:
             return []
         member.lost_noted = True
-        return [Note(f"round {self._round.number}: {device} went away while {member.state.value}")]
+        return [Note(f"round {self._round.number}: {device} {how} while {member.state.value}")]
 
     def _on_barred(self, device: str, reason: str) -> list[Action]:
         """What it has given stays; nothing more is expected of it."""
-        for known in (self._present, self._silent, self._owing):
+        for known in (self._present, self._silent, self._waiting, self._owing):
             known.discard(device)
         member = self._round.members.get(device) if self._round else None
         if member is not None and not member.state.settled:
@@ -495,7 +517,8 @@ class RoundEngine:
 
     def _knows(self, device: str) -> bool:
         members = self._round.members if self._round else {}
-        return device in self._present or device in self._silent or device in members
+        known = (self._present, self._silent, self._waiting, members)
+        return any(device in names for names in known)
 
     def _verdict_on_stale(self, offer: UpdateOffered) -> list[Action]:
         welcome = self._completed + 1 - self._policy.stale_rounds

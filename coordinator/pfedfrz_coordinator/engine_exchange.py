@@ -25,6 +25,7 @@ __all__ = [
     "DeviceFailed",
     "DeviceHeard",
     "DeviceLost",
+    "DeviceWaits",
     "EvaluationReported",
     "Event",
     "ExpectUpload",
@@ -57,6 +58,14 @@ class DeviceLost:
     """A device is offline."""
 
     device: str
+
+
+@dataclass(frozen=True)
+class DeviceWaits:
+    """A device is there and may not train now: it is not to be selected until it appears."""
+
+    device: str
+    waiting_for: str
 
 
 @dataclass(frozen=True)
@@ -167,6 +176,7 @@ class Tick:
 Event = (
     DeviceAppeared
     | DeviceLost
+    | DeviceWaits
     | DeviceBarred
     | DeviceHeard
     | UploadProgressed

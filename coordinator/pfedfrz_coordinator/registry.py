@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS devices (
     reason TEXT NOT NULL DEFAULT '', since REAL NOT NULL, failures INTEGER NOT NULL DEFAULT 0,
     accepted INTEGER NOT NULL DEFAULT 0, rejected INTEGER NOT NULL DEFAULT 0,
     messages INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,
-    ignored INTEGER NOT NULL DEFAULT 0) STRICT;
+    ignored INTEGER NOT NULL DEFAULT 0, waiting_for TEXT NOT NULL DEFAULT '') STRICT;
 CREATE TABLE IF NOT EXISTS revoked (key TEXT PRIMARY KEY, name TEXT NOT NULL, at REAL NOT NULL)
     STRICT;
 """
@@ -68,8 +68,12 @@ class RegistryRow:
     bytes: int
     ignored: int
     """Messages that were not even looked into."""
+    waiting_for: str = ""
+    """Why the device does not train now, as it said; empty when it does, or is not there."""
 
 
+_ADDED = {"waiting_for": "TEXT NOT NULL DEFAULT ''"}
+"""Columns that a file of an earlier version may lack."""
 _COLUMNS = ", ".join(RegistryRow.__dataclass_fields__)
 
 
@@ -92,9 +96,18 @@ class Registry:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
+            self._add_columns()
         except (sqlite3.Error, OSError) as error:
             raise OperationError(f"cannot open the registry {self._path}: {error}") from error
         self._seen_version = self._data_version()
+
+    def _add_columns(self) -> None:
+        rows = self._db.execute("SELECT name FROM pragma_table_info('devices')")
+        known = {str(name) for (name,) in rows}
+        for name, kind in _ADDED.items():
+            if name not in known:
+                with contextlib.suppress(sqlite3.OperationalError):  # another process was quicker
+                    self._db.execute(f"ALTER TABLE devices ADD COLUMN {name} {kind}")
 
     def close(self) -> None:
         """Close the file."""
@@ -227,6 +240,12 @@ class Registry:
         with self._reading():
             row = self._run("SELECT failures FROM devices WHERE name = ?", name).fetchone()
         return 0 if row is None else int(row[0])
+
+    def note_waiting(self, waiting: Mapping[str, str]) -> None:
+        """What devices wait for from now on; nothing for those that do not wait."""
+        with self._transaction():
+            for name, waiting_for in waiting.items():
+                self._run("UPDATE devices SET waiting_for = ? WHERE name = ?", waiting_for, name)
 
     def add_traffic(self, traffic: Mapping[str, tuple[int, int, int]]) -> None:
         """Add (messages, bytes, ignored messages) to what devices have sent."""

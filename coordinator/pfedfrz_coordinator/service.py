@@ -86,6 +86,7 @@ from .engine_exchange import (
     DeviceFailed,
     DeviceHeard,
     DeviceLost,
+    DeviceWaits,
     EvaluationReported,
     Event,
     ExpectUpload,
@@ -384,6 +385,7 @@ class CoordinatorService:
         """Follow what a person has changed about the devices, from another process."""
         self._looked_for_changes_s = self._clock()
         self._device_bundles.write_down()
+        self._admission.write_down_waiting()
         barred, asked = self._admission.look_for_changes()
         for device in sorted(barred):
             self._bar(device, "by command")
@@ -435,7 +437,8 @@ class CoordinatorService:
 
     def _on_status(self, device: str, topic: str, payload: bytes) -> None:
         status = self._admission.open_status(device, topic, payload)
-        online = status.presence is Presence.ONLINE
+        presence = status.presence
+        online = presence is not Presence.OFFLINE
         self._device_bundles.has(device, status.bundle)
         if online and status.bundle != self._digest:
             if self._rarely("foreign bundle"):
@@ -446,9 +449,16 @@ class CoordinatorService:
             if self._rarely("no samples"):
                 log.info("%s has no samples yet and is not selected", device)
             online = False
-        if online != self._engine.is_present(device):
-            log.info("%s is %s", device, status.presence.value)
-        self._events.append(DeviceAppeared(device) if online else DeviceLost(device))
+        waits = online and presence is Presence.WAITING
+        known = (self._engine.is_present(device), self._engine.is_waiting(device))
+        if known != (online and not waits, waits):
+            log.info("%s is %s %s", device, presence.value, status.waiting_for if waits else "")
+        if not online:
+            self._events.append(DeviceLost(device))
+        elif waits:
+            self._events.append(DeviceWaits(device, status.waiting_for))
+        else:
+            self._events.append(DeviceAppeared(device))
 
     def _on_event(self, device: str, event: DeviceEvent) -> None:
         if self._engine.is_silent(device):

@@ -48,12 +48,14 @@ from pfedfrz_transport import (
 
 from .bundle_exchange import BundleChecked
 from .bundle_follower import BundleFollower
+from .conditions import ConditionWatch, watch_conditions
 from .configuration import DeviceSettings
 from .data import DataFeed
 from .download_store import DownloadStore
 from .error_feedback import ErrorFeedback
 from .feature_cache import FeatureBudget
 from .local_training import LocalTraining
+from .model_store import ModelStore
 from .outbox import Outbox, PendingUpdate, SettledRound
 from .personal_store import PersonalStore
 from .runtimes import Runtime
@@ -67,6 +69,8 @@ from .session_exchange import (
     ChunkSeen,
     CommandSeen,
     Complain,
+    ConditionsMet,
+    ConditionsUnmet,
     ControlSeen,
     EvaluationDone,
     Event,
@@ -75,8 +79,10 @@ from .session_exchange import (
     KeepChunk,
     KeepPending,
     LinkRestored,
+    PauseWork,
     Quit,
     RememberSettled,
+    ResumeWork,
     StartWork,
     StopFetching,
     UpdateAccepted,
@@ -85,6 +91,7 @@ from .session_exchange import (
     Upload,
     WorkBroken,
 )
+from .status import StatusWriter
 from .trust import CoordinatorTrust
 from .worker import Look, SamplesSeen, Tamper, Worker, WorkerContext
 
@@ -122,6 +129,7 @@ def _status(
     identity: OwnIdentity,
     presence: Presence,
     samples: int,
+    waiting_for: str = "",
 ) -> DeviceStatus:
     return DeviceStatus(
         presence,
@@ -131,6 +139,7 @@ def _status(
         samples,
         identity.key.public,
         identity.successions,
+        waiting_for,
     )
 
 
@@ -152,10 +161,12 @@ class DeviceAgent:
         manager: ServiceManager | None = None,
         home: Path | None = None,
         follower: BundleFollower | None = None,
+        conditions: ConditionWatch | None = None,
     ) -> None:
         """Open the personal store and the outbox in `home`, by default the state directory.
 
-        Without a `follower` no bundle is taken from the coordinator.
+        Without a `follower` no bundle is taken from the coordinator. `conditions` say when to
+        train; without any given, those of the settings.
         """
         home = home or settings.state_dir
         self._follower = follower
@@ -195,6 +206,7 @@ class DeviceAgent:
             tamper,
             self._feedback,
             data,
+            models=ModelStore(home, digest),
         )
         self._trust = CoordinatorTrust(
             settings.state_dir, settings.federation, settings.coordinator_key
@@ -213,7 +225,10 @@ class DeviceAgent:
             (settled.epoch, settled.round) if settled else None,
             self._downloads.load(codec.max_sealed_bytes),
         )
+        self._conditions = conditions or watch_conditions(settings.conditions, clock=clock)
+        self._status = StatusWriter(settings, digest, boot_id, self._samples, clock)
         self._worker: Worker | None = None
+        self._is_paused = False
         self._next_work: StartWork | None = None
         self._unsent = 0
         self._ignored = 0
@@ -223,7 +238,9 @@ class DeviceAgent:
     def run(self) -> None:
         """Take part until the federation is over or `interrupt` is called."""
         topics, link = self._topics, self._link
-        self._say(Presence.ONLINE)
+        self._look_at_conditions()
+        self._say(self._presence)
+        self._show_status()
         for topic in (topics.coordinator_status, topics.round, topics.control):
             link.subscribe(topic)
         link.subscribe(topics.device(self._settings.device, "command"))
@@ -244,6 +261,7 @@ class DeviceAgent:
                 self._follower.close()
             self._say(Presence.OFFLINE)
             link.close()
+            self._status.end()
 
     def _waits_no_more(self) -> bool:
         # Ready since an earlier life, the watchdog wants to be fed also while the broker is away.
@@ -270,7 +288,13 @@ class DeviceAgent:
 
     def _say(self, presence: Presence) -> None:
         status = _status(
-            self._settings, self._bundle, self._boot_id, self._identity, presence, self._samples
+            self._settings,
+            self._bundle,
+            self._boot_id,
+            self._identity,
+            presence,
+            self._samples,
+            self._conditions.waiting_for if presence is Presence.WAITING else "",
         )
         topic = self._topics.device(self._settings.device, "status")
         self._link.publish_retained(topic, sign_message(status, topic, self._identity.key))
@@ -278,15 +302,17 @@ class DeviceAgent:
     # The loop
 
     def _turn(self) -> None:
-        due = self._beaten_s + self._settings.heartbeat_s
+        due = min(self._beaten_s + self._settings.heartbeat_s, self._conditions.due_s)
         wait = min(max(0.0, due - self._clock()), self._manager.longest_wait_s)
         match self._link.poll(wait):
             case LinkUp():
                 log.info("connected to the broker")
                 self._manager.ready()
+                self._status.connected()
                 self._feed(LinkRestored())
             case LinkDown(reason):
                 log.warning("lost the broker: %s", reason)
+                self._status.disconnected(reason)
             case Refused() as refused:
                 log.error("the broker refused: %s", refused)
             case Message() as message:
@@ -303,6 +329,7 @@ class DeviceAgent:
             case Posted(SamplesSeen(samples)):
                 self._on_samples(samples)
             case Posted(UpdateTrained() | EvaluationDone() | WorkBroken() as done):
+                self._status.worked(done)
                 self._feed(done)
                 if self._follower and isinstance(done, WorkBroken):
                     self._follower.work_broke(done.detail)
@@ -312,10 +339,33 @@ class DeviceAgent:
                 self._answer(self._follower.checked(checked))
             case _:
                 pass
+        if self._look_at_conditions():
+            self._say(self._presence)
         if self._clock() >= self._beaten_s + self._settings.heartbeat_s:
             self._beat()
+        self._tell_systemd()
+        self._show_status()
+
+    def _tell_systemd(self) -> None:
         reached = "connected" if self._link.is_up else "no broker"
         self._manager.turn(f"{reached}; round {self._session.round}: {self._session.state.value}")
+
+    @property
+    def _presence(self) -> Presence:
+        return Presence.WAITING if self._conditions.waiting_for else Presence.ONLINE
+
+    def _look_at_conditions(self) -> bool:
+        """Whether there is news for the coordinator: why the device waits, or that it does not."""
+        if not self._conditions.look():
+            return False
+        self._feed(ConditionsUnmet() if self._conditions.waiting_for else ConditionsMet())
+        return True
+
+    def _show_status(self) -> None:
+        watch = self._conditions
+        self._status.show(
+            self._session, self._trust.key, self._samples, watch.waiting_for, dict(watch.values)
+        )
 
     def _beat(self) -> None:
         self._beaten_s = self._clock()
@@ -336,7 +386,7 @@ class DeviceAgent:
         self._is_looking = False
         if samples != self._samples:
             self._samples = samples
-            self._say(Presence.ONLINE)
+            self._say(self._presence)
 
     def _look_for_the_first_sample(self) -> None:
         """A device without samples is given no round in which it would look by itself."""
@@ -423,11 +473,14 @@ class DeviceAgent:
             case KeepChunk(transfer, number, data):
                 self._downloads.keep(transfer, number, data)
             case StartWork():
+                self._is_paused = False  # work is begun only where the device may train
                 self._start_work(action)
             case CancelWork():
                 self._next_work = None
                 if self._worker:
                     self._worker.cancel()
+            case PauseWork() | ResumeWork():
+                self._pause(isinstance(action, PauseWork))
             case Announce(said):
                 if not self._publish("event", said):
                     self._is_something_unsaid = True
@@ -462,7 +515,17 @@ class DeviceAgent:
         if self._follower:
             self._follower.work_begins()
         self._worker = Worker(self._context, work, lambda: self._link.post(_WorkerEnded()))
+        if self._is_paused:
+            self._worker.pause()
         self._worker.start()
+
+    def _pause(self, is_paused: bool) -> None:
+        """Hold up the work, or let it go on: that under way, and that which waits for its end."""
+        self._is_paused = is_paused
+        if self._worker and is_paused:
+            self._worker.pause()
+        elif self._worker:
+            self._worker.resume()
 
     def _settle(self, action: ForgetPending | RememberSettled) -> None:
         try:

@@ -10,6 +10,7 @@ from pfedfrz_protocol import ConfigurationError, Encoding, PublicKey, check_name
 from pfedfrz_storage import read_configuration
 from pfedfrz_transport import TlsSettings
 
+from .conditions import ConditionSettings
 from .data.settings import DataSettings
 from .update_policy import UpdateSettings
 
@@ -33,6 +34,8 @@ class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password_file: Path | None = None
     """The password of the user in the broker's URL, in a file with mode 0600."""
     tls: TlsSettings = TlsSettings()
+    conditions: ConditionSettings = ConditionSettings()
+    """When the device may train; without it, always."""
     connect_timeout_s: float = 30.0
     """How long the broker may take to answer when the process starts."""
     runtime: str = "onnxruntime"

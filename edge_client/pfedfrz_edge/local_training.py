@@ -34,7 +34,7 @@ from .feature_cache import CachedFeatures, FeatureBudget, cached_features
 from .optimizer import Sgd
 from .runtimes import Runtime
 
-__all__ = ["LocalTraining", "LocalUpdate", "TrainingCancelled", "TrainingDiverged"]
+__all__ = ["LocalTraining", "LocalUpdate", "TrainingCancelled", "TrainingDiverged", "seen_by"]
 
 
 class TrainingCancelled(OperationError):
@@ -73,6 +73,9 @@ class LocalTraining:
     on_phase_end: Callable[[int, Parameters], None] = lambda _phase, _personal: None
     """Called after every phase of a training round that moved the personal weights."""
     cancelled: Callable[[], bool] = field(default=lambda: False)
+    """Asked before every batch; it may wait, and then says so in `paused_s`."""
+    paused_s: Callable[[], float] = field(default=lambda: 0.0)
+    """The seconds that `cancelled` has waited so far, which are no work."""
     budget: FeatureBudget = field(default_factory=FeatureBudget)
     """Room for what a frozen prefix says about the samples, in phases of several epochs."""
 
@@ -97,7 +100,7 @@ class LocalTraining:
         training = purpose is Purpose.TRAIN
         phases = schedule.phases if training else schedule.evaluation_phases
         weights = {name: a.copy() for group in (received, personal) for name, a in group.items()}
-        clock = _Stopwatch()
+        clock = _Stopwatch(lambda: time.perf_counter() - self.paused_s())
         with clock.evaluating:
             before = self._evaluate(weights) if measured is None else measured
         self.on_received(before)
@@ -137,7 +140,7 @@ class LocalTraining:
         training: bool,
     ) -> float:
         phase = phases[index]
-        every, weights = weights, _seen_by(phase.of_copy, weights)
+        every, weights = weights, seen_by(phase.of_copy, weights)
         self._freeze_all_but(phase.trainable, weights, every)
         optimizer = Sgd(phase, received)
         name = f"{index}" if training else f"evaluation-{index}"
@@ -212,7 +215,7 @@ class LocalTraining:
     def _evaluate(self, weights: Parameters) -> Evaluation:
         return evaluate(
             self.runtime,
-            _seen_by(self.manifest.schedule.keeps_copy, weights),
+            seen_by(self.manifest.schedule.keeps_copy, weights),
             self.data,
             self.manifest.loss,
             before_batch=self._check_cancelled,
@@ -223,7 +226,7 @@ class LocalTraining:
             raise TrainingCancelled("the round was superseded")
 
 
-def _seen_by(copy: bool, weights: Parameters) -> Parameters:
+def seen_by(copy: bool, weights: Parameters) -> Parameters:
     """The same arrays under the model's names: the device's copy of the shared ones, or not."""
     if copy:
         return {name: a for own, a in weights.items() if (name := copied_name(own)) is not None}
@@ -231,17 +234,18 @@ def _seen_by(copy: bool, weights: Parameters) -> Parameters:
 
 
 class _Span:
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self.seconds = 0.0
 
     def __enter__(self) -> None:
-        self._start = time.perf_counter()
+        self._start = self._clock()
 
     def __exit__(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._start
+        self.seconds += self._clock() - self._start
 
 
 class _Stopwatch:
-    def __init__(self) -> None:
-        self.training = _Span()
-        self.evaluating = _Span()
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.training = _Span(clock)
+        self.evaluating = _Span(clock)

@@ -9,6 +9,9 @@ are fetched; the work runs; the trained update goes to disk, is announced, waits
 uploaded, and is settled by the coordinator's verdict. Whenever something hints that a message was
 lost (a link that came back, the same announcement once more), the update, or the answer that was
 given instead of one, is simply said again: saying it is idempotent.
+
+While the device may not train (`ConditionsUnmet`), a round waits before its model is fetched, and
+work that has begun is paused between two batches; what is trained already is delivered even so.
 """
 
 from __future__ import annotations
@@ -51,6 +54,8 @@ from .session_exchange import (
     ChunkSeen,
     CommandSeen,
     Complain,
+    ConditionsMet,
+    ConditionsUnmet,
     ControlSeen,
     EvaluationDone,
     Event,
@@ -59,8 +64,10 @@ from .session_exchange import (
     KeepChunk,
     KeepPending,
     LinkRestored,
+    PauseWork,
     Quit,
     RememberSettled,
+    ResumeWork,
     StartWork,
     StopFetching,
     UpdateAccepted,
@@ -118,6 +125,7 @@ class DeviceSession:
         self._download: ModelDownload | None = None
         self._downloaded_bytes = 0
         self._complained_of = ""
+        self._may_train = True
         self._heard = False
         """Whether a coordinator has been heard in this life."""
 
@@ -154,6 +162,10 @@ class DeviceSession:
                 return self._on_work_over(event)
             case UpdateNotKept(detail):
                 return self._on_not_kept(detail)
+            case ConditionsMet():
+                return self._on_conditions_met()
+            case ConditionsUnmet():
+                return self._on_conditions_unmet()
 
     def _move(self, signal: Signal) -> None:
         self._state = next_state(TRANSITIONS, self._state, signal)
@@ -200,7 +212,7 @@ class DeviceSession:
     def _is_welcome(self, task: RoundAnnouncement, new: RoundAnnouncement) -> bool:
         """Whether what is under way may be finished although a newer round is open."""
         return (
-            self._state is not SessionState.FETCHING
+            self._state not in (SessionState.WAITING, SessionState.FETCHING)
             and task.purpose is new.purpose is Purpose.TRAIN
             and 0 < new.round - task.round <= new.stale_rounds
         )
@@ -250,9 +262,15 @@ class DeviceSession:
         if pending:
             self._pending = None
             stale = [ForgetPending()]
+        if not self._may_train:
+            self._move(Signal.WAIT)
+            return stale
+        return [*stale, *self._begin_work(announcement)]
+
+    def _begin_work(self, announcement: RoundAnnouncement) -> list[Action]:
         if self._held and self._held.digest == announcement.model.digest:
-            return [*stale, *self._work(announcement, self._held)]
-        return [*stale, *self._fetch(announcement)]
+            return self._work(announcement, self._held)
+        return self._fetch(announcement)
 
     def _fetch(self, announcement: RoundAnnouncement) -> list[Action]:
         model, stored = announcement.model, self._stored
@@ -265,6 +283,7 @@ class DeviceSession:
             self._download = ModelDownload(model.transfer, self._codec.max_sealed_bytes)
         except ProtocolError as error:
             self._task = None
+            self._move(Signal.SUPERSEDED)
             return [Complain(f"round {announcement.round} cannot be fetched: {error}")]
         self._move(Signal.FETCH)
         if stored is not None and stored.transfer == model.transfer:
@@ -277,6 +296,28 @@ class DeviceSession:
         self._move(Signal.WORK)
         key = WorkKey(announcement.round, held.digest)
         return [StartWork(key, announcement, held.tensors, self._downloaded_bytes)]
+
+    # Whether the device may train
+
+    def _on_conditions_met(self) -> list[Action]:
+        self._may_train = True
+        if self._state is SessionState.PAUSED:
+            self._move(Signal.CONTINUE)
+            return [ResumeWork()]
+        if self._state is SessionState.WAITING and self._task is not None:
+            return self._begin_work(self._task)
+        return []
+
+    def _on_conditions_unmet(self) -> list[Action]:
+        self._may_train = False
+        if self._state is SessionState.WORKING:
+            self._move(Signal.PAUSE)
+            return [PauseWork()]
+        if self._state is SessionState.FETCHING:
+            actions = self._stop_fetching()
+            self._move(Signal.WAIT)
+            return actions
+        return []
 
     # The model arrives
 
@@ -333,7 +374,7 @@ class DeviceSession:
     def _is_current(self, key: WorkKey, purpose: Purpose | None = None) -> bool:
         announced = self._task
         return (
-            self._state is SessionState.WORKING
+            self._state in (SessionState.WORKING, SessionState.PAUSED)
             and announced is not None
             and purpose in (None, announced.purpose)
             and key == WorkKey(announced.round, announced.model.digest)
@@ -466,7 +507,7 @@ class DeviceSession:
         match self._state:
             case SessionState.FETCHING:
                 actions = self._stop_fetching()
-            case SessionState.WORKING:
+            case SessionState.WORKING | SessionState.PAUSED:
                 actions = [CancelWork()]
             case SessionState.UPLOADING:
                 actions = [CancelUpload()]

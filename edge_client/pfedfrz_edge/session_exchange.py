@@ -25,6 +25,8 @@ __all__ = [
     "ChunkSeen",
     "CommandSeen",
     "Complain",
+    "ConditionsMet",
+    "ConditionsUnmet",
     "ControlSeen",
     "EvaluationDone",
     "Event",
@@ -33,8 +35,10 @@ __all__ = [
     "KeepChunk",
     "KeepPending",
     "LinkRestored",
+    "PauseWork",
     "Quit",
     "RememberSettled",
+    "ResumeWork",
     "StartWork",
     "StopFetching",
     "UpdateAccepted",
@@ -129,6 +133,16 @@ class UpdateNotKept:
     detail: str
 
 
+@dataclass(frozen=True)
+class ConditionsMet:
+    """The device may train."""
+
+
+@dataclass(frozen=True)
+class ConditionsUnmet:
+    """The device may not train, until `ConditionsMet`."""
+
+
 Event = (
     LinkRestored
     | AnnouncementSeen
@@ -139,6 +153,8 @@ Event = (
     | EvaluationDone
     | WorkBroken
     | UpdateNotKept
+    | ConditionsMet
+    | ConditionsUnmet
 )
 
 
@@ -183,6 +199,16 @@ class StartWork:
 @dataclass(frozen=True)
 class CancelWork:
     """Call the running work off."""
+
+
+@dataclass(frozen=True)
+class PauseWork:
+    """Hold the running work up before its next batch; it may still end."""
+
+
+@dataclass(frozen=True)
+class ResumeWork:
+    """Let it go on."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +277,8 @@ Action = (
     | KeepChunk
     | StartWork
     | CancelWork
+    | PauseWork
+    | ResumeWork
     | Announce
     | Upload
     | CancelUpload

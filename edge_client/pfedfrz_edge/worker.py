@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,6 +34,7 @@ from .data import DataFeed, LocalData
 from .error_feedback import ErrorFeedback
 from .evaluation import Evaluation
 from .local_training import LocalTraining, LocalUpdate, TrainingCancelled
+from .model_store import KeptModel, ModelStore
 from .outbox import PendingUpdate
 from .personal_store import PersonalStore, StoredPersonal
 from .session_exchange import EvaluationDone, StartWork, UpdateTrained, WorkBroken
@@ -109,6 +111,8 @@ class WorkerContext:
     """What `delta-int8` has left out so far; other encodings do without."""
     data: DataFeed | None = None
     """Looked at before each piece of work; None where `training` has all there ever is."""
+    models: ModelStore | None = None
+    """Keeps what was trained, for the device to use."""
 
     def personal(self) -> Parameters:
         """The device's personal weights: the stored ones, or the bundle's at the very first."""
@@ -127,6 +131,9 @@ class Worker:
         self._context = context
         self._work = work
         self._cancelled = threading.Event()
+        self._may_go_on = threading.Event()
+        self._may_go_on.set()
+        self._paused_s = 0.0
         self._thread = threading.Thread(target=self._run, name="pfedfrz-work", daemon=True)
 
     def start(self) -> None:
@@ -136,6 +143,16 @@ class Worker:
     def cancel(self) -> None:
         """Call the work off; it ends at its next batch and posts nothing."""
         self._cancelled.set()
+        self._may_go_on.set()
+
+    def pause(self) -> None:
+        """Hold the work up before its next batch; from the thread that may also call it off."""
+        if not self._cancelled.is_set():
+            self._may_go_on.clear()
+
+    def resume(self) -> None:
+        """Let the work go on."""
+        self._may_go_on.set()
 
     def join(self, timeout_s: float) -> None:
         """Wait for the end."""
@@ -199,7 +216,8 @@ class Worker:
             on_progress=self._progress,
             on_received=received.append,
             on_phase_end=keep,
-            cancelled=self._cancelled.is_set,
+            cancelled=self._is_cancelled_once_it_may_go_on,
+            paused_s=lambda: self._paused_s,
             budget=context.training.budget,
         )
         if context.tamper and announcement.purpose is Purpose.TRAIN:
@@ -214,6 +232,7 @@ class Worker:
         report = msgspec.structs.replace(update.report, downloaded_bytes=work.downloaded_bytes)
         if announcement.purpose is Purpose.EVALUATE:
             return EvaluationDone(work.key, report)
+        self._keep_model(update)
         return UpdateTrained(work.key, self._encode(update, report))
 
     def _look(self) -> None:
@@ -223,6 +242,24 @@ class Worker:
             context.training.data = Look(context.data, context.post).run()
         if not len(context.training.data.train):
             raise NoSamples("no samples yet")
+
+    def _is_cancelled_once_it_may_go_on(self) -> bool:
+        """Asked before every batch, which is where a pause takes place."""
+        if not self._may_go_on.is_set():
+            began_s = time.perf_counter()
+            self._may_go_on.wait()
+            self._paused_s += time.perf_counter() - began_s
+        return self._cancelled.is_set()
+
+    def _keep_model(self, update: LocalUpdate) -> None:
+        models, key = self._context.models, self._work.key
+        if models is None or self._cancelled.is_set():
+            return
+        try:
+            models.save(KeptModel({**update.shared, **update.personal}, key.round, key.digest))
+        except OperationError as error:
+            # The round is none the worse for it; who uses the model is told which round it is of.
+            log.error("the model of round %d is not kept for use: %s", key.round, error)
 
     def _progress(self, progress: PhaseProgress) -> None:
         if not self._cancelled.is_set():

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pfedfrz_protocol import Presence, Purpose
 
-from .observer import FederationView
+from .observer import DeviceView, FederationView
 
 __all__ = ["LiveTable", "say"]
 
@@ -116,14 +116,11 @@ class LiveTable:
         for name in names[:shown]:
             device = self._view.devices[name]
             report = device.latest
-            online = device.presence is Presence.ONLINE
             loss = report.loss if report else None
             table.add_row(
                 name,
                 Text("" if name in self._benign else "attacker", style="red"),
-                Text(device.doing, overflow="ellipsis", no_wrap=True)
-                if online
-                else Text("offline", style="yellow"),
+                _now(device),
                 _percent(report.received if report else None),
                 _percent(report.local if report else None),
                 "" if loss is None else f"{loss:.3f}",
@@ -131,6 +128,16 @@ class LiveTable:
         if len(names) > shown:
             table.add_row(f"and {len(names) - shown} more")
         return table
+
+
+def _now(device: DeviceView) -> Text:
+    """What a device does now, or why it does nothing."""
+    if device.presence is Presence.ONLINE:
+        return Text(device.doing, overflow="ellipsis", no_wrap=True)
+    if device.presence is Presence.OFFLINE:
+        return Text("offline", style="yellow")
+    text = f"waiting: {device.waiting_for}"
+    return Text(text, style="yellow", overflow="ellipsis", no_wrap=True)
 
 
 def _percent(share: float | None) -> str:

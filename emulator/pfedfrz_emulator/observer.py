@@ -51,6 +51,8 @@ class DeviceView:
     """One device as its messages show it."""
 
     presence: Presence = Presence.OFFLINE
+    waiting_for: str = ""
+    """Why it does not train now, as it says itself."""
     doing: str = ""
     bundle: str = ""
     """Digest of the one that its last status named."""
@@ -123,6 +125,7 @@ class FederationView:
         if sender.leaf == "status":
             status = open_message(payload, DeviceStatus)
             device.presence, device.bundle = status.presence, status.bundle
+            device.waiting_for = status.waiting_for
         elif sender.leaf == "event":
             event: DeviceEvent = open_message(payload, DeviceEvent)  # type: ignore[arg-type]
             self._on_event(name, device, event)

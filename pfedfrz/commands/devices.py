@@ -153,7 +153,7 @@ def _seconds(text: str) -> float:
 
 
 def _table(rows: list[RegistryRow], bundles: Mapping[str, DeviceBundle]) -> list[str]:
-    """The devices as aligned columns; behind them why one is kept out, or keeps its bundle."""
+    """The devices as aligned columns; behind them why one is kept out, waits, or keeps its bundle."""
     if not rows:
         return ["no device has been heard of yet"]
     cells = [
@@ -172,7 +172,7 @@ def _table(rows: list[RegistryRow], bundles: Mapping[str, DeviceBundle]) -> list
     ]
     widths = [max(map(len, column)) for column in zip(_TITLES, *cells, strict=True)]
     lines = [_TITLES, *cells]
-    reasons = ["", *(row.reason or _refusal(bundles.get(row.name)) for row in rows)]
+    reasons = ["", *(row.reason or _wait(row) or _refusal(bundles.get(row.name)) for row in rows)]
     return [
         "  ".join(
             [
@@ -183,6 +183,10 @@ def _table(rows: list[RegistryRow], bundles: Mapping[str, DeviceBundle]) -> list
         ).rstrip()
         for line, reason in zip(lines, reasons, strict=True)
     ]
+
+
+def _wait(row: RegistryRow) -> str:
+    return f"waits: {row.waiting_for}" if row.waiting_for else ""
 
 
 def _refusal(known: DeviceBundle | None) -> str:

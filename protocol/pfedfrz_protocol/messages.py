@@ -79,6 +79,8 @@ class Presence(str, enum.Enum):
 
     ONLINE = "online"
     OFFLINE = "offline"
+    WAITING = "waiting"
+    """There, and not to be asked to train until it says `online`; only a device waits."""
 
 
 class Purpose(str, enum.Enum):
@@ -107,6 +109,10 @@ class CoordinatorStatus(_Message, frozen=True):
     epoch: Number
     key: PublicKey
     successions: Successions = ()
+
+    def __post_init__(self) -> None:
+        if self.presence is Presence.WAITING:
+            raise ValueError("a coordinator is online or offline")
 
 
 class Control(_Message, frozen=True):
@@ -166,7 +172,7 @@ class BundleOffer(_Message, frozen=True):
     """The archive, whose chunks are on `.../bundle/BUNDLE/CHUNK`"""
 
 
-class DeviceStatus(_Message, frozen=True):
+class DeviceStatus(_Message, frozen=True, omit_defaults=True):
     """`device/{id}/status`, retained: birth, and last will with presence offline.
 
     Signed with `key`, which is how a device enrols; everything else that it says is signed with
@@ -180,6 +186,11 @@ class DeviceStatus(_Message, frozen=True):
     samples: Count
     key: PublicKey
     successions: Successions = ()
+    waiting_for: Text = ""
+    """Why a device with presence `waiting` does not train now, in one line for people."""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "waiting_for", one_line(self.waiting_for, MAX_TEXT))
 
 
 class Heartbeat(_Message, frozen=True):

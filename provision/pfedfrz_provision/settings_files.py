@@ -57,6 +57,13 @@ runtime = {runtime}
 [data]                          # paths from this file's folder; more in docs/data.md
 train = {train}{room}# or "folder:images", "csv:readings.csv", "factory:sensors.py:samples"
 {test}
+
+# [conditions]                  # when it may train: docs/device-at-work.md; without any, always
+# others_cpu_below = 0.3        # while other programs use less than 30 % of the processors
+# battery_at_least = 60         # on mains, or with 60 % in the battery; or: mains_only = true
+# hot_c = 75                    # pause at 75 degrees Celsius, go on below cool_c, 65 by default
+# hours = ["22:00-06:00"]       # local time
+# avoid_metered = true          # not over a modem
 """
 
 

@@ -13,6 +13,7 @@ from pfedfrz_coordinator.engine_exchange import (
     DeviceFailed,
     DeviceHeard,
     DeviceLost,
+    DeviceWaits,
     EvaluationReported,
     Event,
     ExpectUpload,
@@ -308,6 +309,44 @@ def test_a_connection_that_comes_and_goes_is_noted_once_a_round() -> None:
     notes = [drive(DeviceLost("b"), DeviceAppeared("b")) for _ in range(5)]
     assert [len(n) for n in notes] == [1, 0, 0, 0, 0]
     assert drive(DeviceLost("stranger")) == []
+
+
+def test_a_device_that_waits_is_not_selected_until_it_appears_again() -> None:
+    drive = Driver(rounds=5, start_devices=3)
+    drive.appear("a", "b", "c")
+    drive.deliver("a", "b")
+    (note, *_) = drive(DeviceWaits("c", "power: not on mains"))
+    assert isinstance(note, Note)
+    assert note.text == "round 1: c waits (power: not on mains) while pending"
+    assert drive.deliver("c")[-1] == Aggregate(1, ("a", "b", "c"))  # and it still delivers
+    closed = drive(AggregationDone(model(1)))
+    assert announced(closed).announcement.selected == ("a", "b")
+    drive.deliver("a", "b", round_number=2)
+    drive.appear("c")
+    assert announced(drive(AggregationDone(model(2)))).announcement.selected == ("a", "b", "c")
+
+
+def test_a_round_waits_for_devices_that_may_train() -> None:
+    drive = Driver(start_timeout_s=1.0)
+    drive(DeviceWaits("a", "hot"), DeviceWaits("b", "hot"))
+    assert drive.after(5) == []
+    assert (drive.engine.is_waiting("a"), drive.engine.is_present("a")) == (True, False)
+    assert announced(drive.appear("a")).announcement.selected == ("a",)
+    drive(DeviceLost("b"))
+    assert not drive.engine.is_waiting("b")
+
+
+def test_a_device_that_waits_is_none_that_keeps_silent() -> None:
+    drive = Driver(quorum=0.5, rounds=9, max_devices=2)
+    drive.appear("a", "b")
+    drive(DeviceWaits("b", "hot"), DeviceAppeared("c"))
+    assert not drive.engine.is_present("c")  # there is room for two
+    for number in (1, 2, 3):
+        drive.deliver("a", round_number=number)
+        drive.after(10)
+        drive(AggregationDone(model(number)))
+    assert not drive.engine.is_silent("b")
+    assert drive.engine.is_waiting("b")
 
 
 def test_after_a_restart_the_round_waits_for_its_members_and_keeps_its_quorum() -> None:

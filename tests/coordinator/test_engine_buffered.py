@@ -14,6 +14,7 @@ from pfedfrz_coordinator.engine_exchange import (
     CloseRound,
     DeviceAppeared,
     DeviceHeard,
+    DeviceWaits,
     Event,
     ExpectUpload,
     Finish,
@@ -120,6 +121,15 @@ def test_a_full_buffer_makes_a_model_and_the_busy_deliver_into_the_next() -> Non
     drive.deliver("a", 2)
     assert drive.aggregated[-1] == (2, ("a", "c"))
     assert not [a for a in actions if isinstance(a, Note)]
+
+
+def test_a_late_update_of_a_device_that_may_not_train_now_is_welcome() -> None:
+    drive = started(buffer=2, max_staleness=3)
+    drive(DeviceWaits("c", "power: not on mains"))
+    drive.deliver("a", 1)
+    drive.deliver("b", 1)
+    assert drive.opened[-1].selected == ("a", "b", "d")
+    assert SendCommand("c", Accepted(1, 5)) in drive.deliver("c", 1)
 
 
 def test_what_became_durable_together_counts_together() -> None:

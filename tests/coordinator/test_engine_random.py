@@ -15,6 +15,7 @@ from pfedfrz_coordinator.engine_exchange import (
     DeviceFailed,
     DeviceHeard,
     DeviceLost,
+    DeviceWaits,
     EvaluationReported,
     Event,
     ExpectUpload,
@@ -86,6 +87,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.stored: dict[int, set[str]] = {1: set(accepted)}
         self.granted: dict[str, float] = {}
         self.announced: list[tuple[int, int]] = []
+        self.rounds_opened = set[int]()
         self.selected: set[str] = set()
         self.version = 0
         self.finished = 0
@@ -103,6 +105,11 @@ class EngineMachine(RuleBasedStateMachine):
                     assert announcement.round == len(self.stored)
                     assert len(set(announcement.selected)) == len(announcement.selected)
                     assert not set(announcement.selected) & self.stored[announcement.round]
+                    # Who waits is asked only for what it still owes to a round that went on.
+                    fresh = announcement.round not in self.rounds_opened
+                    self.rounds_opened.add(announcement.round)
+                    if fresh:
+                        assert not any(map(self.engine.is_waiting, announcement.selected))
                     self.announced.append(order)
                     self.selected = set(announcement.selected)
                     self.granted = {}
@@ -132,6 +139,11 @@ class EngineMachine(RuleBasedStateMachine):
                     self.finished += 1
                 case _:
                     pass
+
+    @rule(device=DEVICES)
+    def may_not_train(self, device: str) -> None:
+        self.send(DeviceWaits(device, "power: not on mains"))
+        assert not self.engine.is_present(device)
 
     @rule(device=DEVICES)
     def appear(self, device: str) -> None:

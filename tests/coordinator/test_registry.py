@@ -1,5 +1,6 @@
 """Who is known, on the disk."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,30 @@ def test_a_registry_that_nobody_has_made_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="start the coordinator once"):
         Registry(tmp_path / "nowhere", create=False)
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_devices_wait_for_is_remembered_until_it_is_over(registry: Registry) -> None:
+    registry.enrol("pi", A)
+    registry.note_waiting({"pi": "power: not on mains", "stranger": "x"})
+    assert [(row.name, row.waiting_for) for row in registry.rows()] == [
+        ("pi", "power: not on mains")
+    ]
+    registry.note_waiting({"pi": ""})
+    assert registry.rows()[0].waiting_for == ""
+
+
+def test_a_file_of_an_earlier_version_gets_the_column_and_keeps_its_rows(tmp_path: Path) -> None:
+    first = Registry(tmp_path)
+    first.enrol("pi", A)
+    first.close()
+    database = sqlite3.connect(tmp_path / "devices.sqlite")
+    database.execute("ALTER TABLE devices DROP COLUMN waiting_for")
+    database.commit()
+    database.close()
+    for _ in range(2):
+        again = Registry(tmp_path)
+        (row,) = again.rows()
+        assert (row.name, row.waiting_for) == ("pi", "")
+        again.note_waiting({"pi": "hot"})
+        again.note_waiting({"pi": ""})
+        again.close()

@@ -96,9 +96,11 @@ class Device:
         self.say(Presence.ONLINE)
         self.link.start()
 
-    def say(self, presence: Presence, samples: int = 10) -> None:
+    def say(self, presence: Presence, samples: int = 10, waiting_for: str = "") -> None:
         key = key_of(self.name).public
-        status = DeviceStatus(presence, "boot", self.bundle, "onnxruntime", samples, key)
+        status = DeviceStatus(
+            presence, "boot", self.bundle, "onnxruntime", samples, key, waiting_for=waiting_for
+        )
         topic = TOPICS.device(self.name, "status")
         self.link.publish_retained(topic, signed(status, topic, self.name))
 
@@ -597,6 +599,27 @@ def test_a_device_that_dies_is_noted_and_the_round_goes_on_after_its_deadline(la
     metrics = finish(lab, life)
     assert (metrics.accepted, metrics.missing) == (1, 1)
     assert "deadline passed without b" in lab.notes()
+
+
+def test_a_device_that_waits_in_mid_round_may_deliver_and_is_not_asked_next(lab: Lab) -> None:
+    life, a, b, first = begin(lab, rounds=2)
+    b.say(Presence.WAITING, waiting_for="power: not on mains")
+    wait_for(lambda: "b waits (power: not on mains) while pending" in lab.notes())
+    life.after(2.0)
+    registry = Registry(lab.disk)
+    try:
+        wait_for(lambda: (row := registry.find("b")) is not None and "mains" in row.waiting_for)
+        b.deliver(first, lab.payload(b, first, 1.0))
+        a.deliver(first, lab.payload(a, first, 3.0))
+        second = a.expect(RoundAnnouncement)
+        assert (second.round, second.selected) == (2, ("a",))
+        b.say(Presence.ONLINE)
+        life.after(2.0)
+        wait_for(lambda: (row := registry.find("b")) is not None and not row.waiting_for)
+    finally:
+        registry.close()
+    a.deliver(second, lab.payload(a, second, 1.0))
+    assert finish(lab, life).accepted == 1
 
 
 def test_below_the_quorum_the_round_is_opened_again_and_nothing_is_lost(lab: Lab) -> None:

@@ -17,12 +17,16 @@ from identities import COORDINATOR, identity_of, key_of, signed
 from numpy.typing import NDArray
 
 from pfedfrz_edge.agent import DeviceAgent, device_will
+from pfedfrz_edge.conditions import ConditionWatch
 from pfedfrz_edge.configuration import DataSettings, DeviceSettings
 from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.local_training import LocalTraining, LocalUpdate
+from pfedfrz_edge.model_store import ModelStore
 from pfedfrz_edge.outbox import Outbox
 from pfedfrz_edge.personal_store import PersonalStore, StoredPersonal
 from pfedfrz_edge.runtimes import Runtime, StepResult
+from pfedfrz_edge.status.round_history import RoundHistory
+from pfedfrz_edge.status.running_status import read_status
 from pfedfrz_protocol import (
     Accepted,
     Bundle,
@@ -224,7 +228,14 @@ class Device:
         will = device_will(lab.settings, lab.bundle, boot_id, identity)
         self.link = MemoryLink(lab.broker, "me", will=will, limits=limits)
         self.agent = DeviceAgent(
-            lab.settings, lab.bundle, self.runtime, lab.data, self.link, boot_id, identity
+            lab.settings,
+            lab.bundle,
+            self.runtime,
+            lab.data,
+            self.link,
+            boot_id,
+            identity,
+            conditions=lab.conditions,
         )
         self.thread = threading.Thread(target=self.agent.run, name=boot_id, daemon=True)
 
@@ -240,6 +251,19 @@ class Device:
         self.agent.interrupt()
         self.thread.join(PATIENCE_S)
         assert not self.alive
+
+
+class Rule:
+    """Says what the lab says."""
+
+    name = "rule"
+    value = "as told"
+
+    def __init__(self, lab: "Lab") -> None:
+        self._lab = lab
+
+    def check(self) -> str | None:
+        return self._lab.reason
 
 
 class Lab:
@@ -262,6 +286,9 @@ class Lab:
             coordinator_key=key_of(COORDINATOR).public,
         )
         self.devices: list[Device] = []
+        self.reason: str | None = None
+        """Why the device may not train."""
+        self.conditions = ConditionWatch([Rule(self)], 0.001)
 
     def device(self, boot_id: str = "boot-1", limits: LinkLimits | None = None) -> Device:
         self.devices.append(Device(self, boot_id, limits).start())
@@ -665,20 +692,25 @@ def test_superseded_in_a_long_batch_it_stays_alive_and_never_works_twice_at_once
     assert lab.stored().round == 3
 
 
+def files_but_those_for_people(folder: Path) -> dict[str, bytes]:
+    found = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+    return {name: found[name] for name in found.keys() - {"status.json", "rounds.json"}}
+
+
 def test_an_evaluation_is_answered_and_nothing_is_uploaded_or_kept(lab: Lab) -> None:
     coordinator = lab.coordinator
     lab.device()
     coordinator.open(1)
     coordinator.settle(1)
     lab.wait_for_state("idle")
-    before = {p.name: p.read_bytes() for p in lab.disk.iterdir() if p.is_file()}
+    before = files_but_those_for_people(lab.disk)
     coordinator.open(2, purpose=Purpose.EVALUATE)
     answer = coordinator.expect(Evaluated)
     assert (answer.round, answer.epoch, answer.boot_id) == (2, EPOCH, "boot-1")
     assert answer.report.received is not None
     coordinator.quiet()
     assert coordinator.chunks == []
-    assert {p.name: p.read_bytes() for p in lab.disk.iterdir() if p.is_file()} == before
+    assert files_but_those_for_people(lab.disk) == before
 
 
 def test_work_that_breaks_is_told_and_the_next_round_works(lab: Lab) -> None:
@@ -979,3 +1011,101 @@ def test_a_device_without_samples_waits_for_the_first_and_says_how_many_there_ar
     wait_for_samples(lab, 0)
     assert device.alive
     lab.data = whole
+
+
+# When the device may train, and what it has then
+
+
+def test_a_device_that_may_not_train_says_why_and_begins_when_it_may(lab: Lab) -> None:
+    lab.reason = "power: not on mains"
+    device = lab.device()
+    lab.coordinator.open(1)
+    lab.wait_for_state("waiting")
+    said = lab.status()
+    assert (said.presence, said.waiting_for) == (Presence.WAITING, "power: not on mains")
+    assert lab.coordinator.quiet() == []
+    assert device.runtime.steps == 0
+    lab.reason = None
+    lab.coordinator.settle(1)
+    lab.wait_for_state("idle")
+    said = lab.status()
+    assert (said.presence, said.waiting_for) == (Presence.ONLINE, "")
+
+
+def test_training_is_paused_between_batches_and_goes_on_to_the_same_weights(lab: Lab) -> None:
+    device = lab.device()
+
+    def grow_hot(step: int) -> None:
+        if step == 3:
+            lab.reason = "temperature: reached 75 C"
+            lab.wait_for_state("paused")
+
+    device.runtime.hook = grow_hot
+    lab.coordinator.open(1)
+    lab.wait_for_state("paused")
+    lab.wait_for_state("paused")  # and again: it is a state, not a moment
+    steps = device.runtime.steps
+    assert lab.status().presence is Presence.WAITING
+    lab.coordinator.quiet()
+    assert (steps, device.runtime.steps) == (3, 3)
+    lab.reason = None
+    _, tensors = lab.decoded(lab.coordinator.settle(1))
+    assert_same(tensors, lab.alone(1).shared)
+
+
+def test_a_superseded_round_is_called_off_while_it_is_paused(lab: Lab) -> None:
+    device = lab.device()
+
+    def grow_hot(step: int) -> None:
+        lab.reason = "temperature: reached 75 C"
+        lab.wait_for_state("paused")
+
+    device.runtime.hook = grow_hot
+    lab.coordinator.open(1)
+    lab.wait_for_state("paused")
+    device.runtime.hook = lambda _: None
+    lab.coordinator.open(2)
+    lab.wait_for_state("waiting")
+    lab.reason = None
+    label, _ = lab.decoded(lab.coordinator.settle(2))
+    assert label.round == 2
+
+
+def test_a_paused_device_ends_at_once(lab: Lab) -> None:
+    device = lab.device()
+
+    def grow_hot(step: int) -> None:
+        lab.reason = "temperature: reached 75 C"
+        lab.wait_for_state("paused")
+
+    device.runtime.hook = grow_hot
+    lab.coordinator.open(1)
+    lab.wait_for_state("paused")
+    began = time.monotonic()
+    device.stop()
+    assert time.monotonic() - began < 5
+    assert lab.status().presence is Presence.OFFLINE
+
+
+def test_what_was_trained_is_kept_for_use_and_told(lab: Lab) -> None:
+    lab.device()
+    lab.coordinator.open(1)
+    lab.coordinator.settle(1)
+    lab.wait_for_state("idle")
+    expected = lab.alone(1)
+    found = ModelStore(lab.disk, lab.bundle.manifest.digest).load()
+    assert found is not None
+    assert_same(found.model.weights, {**expected.personal, **expected.shared})
+    (record,) = RoundHistory(lab.disk).records
+    assert record.report is not None
+    assert (record.round, record.report.local) == (1, expected.report.local)
+    status = read_status(lab.disk)
+    assert status is not None
+    assert status.process.is_alive
+    assert (status.connected, status.samples) == (True, 40)
+    assert status.conditions == {"rule": "as told"}
+    assert status.coordinator_key == key_of(COORDINATOR).public
+    lab.devices[0].stop()
+    status = read_status(lab.disk)
+    assert status is not None
+    assert status.ended_at is not None

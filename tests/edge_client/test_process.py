@@ -23,6 +23,7 @@ from pfedfrz_edge.configuration import load_device_settings
 from pfedfrz_edge.data import LocalData
 from pfedfrz_edge.outbox import Outbox
 from pfedfrz_edge.process import _Lives, check_device, read_local_data, run_device
+from pfedfrz_edge.status import Overview, look_at_device
 from pfedfrz_emulator.brokers import RunningBroker, start_broker
 from pfedfrz_export import save_bundle
 from pfedfrz_protocol import (
@@ -450,3 +451,37 @@ def test_a_bundle_on_trial_that_cannot_be_loaded_is_left_again_and_that_is_said(
     record = load_record(board.folder / "state")
     assert record is not None
     assert (record.active, record.on_trial) == (wide_bundle.manifest.digest, False)
+
+
+def told(configuration: Path) -> Overview:
+    return look_at_device(configuration)
+
+
+def test_a_device_that_waits_says_so_and_its_status_is_seen_while_it_runs_and_after_a_kill(
+    board: Board, broker: RunningBroker, coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    # Every board is hotter than that; one whose temperature cannot be read waits too.
+    conditions = ("heartbeat_s = 0.2", "[conditions]", "hot_c = -50")
+    configuration = board.configure(f'broker = "{broker.url}"', *conditions)
+    assert told(configuration).process is None
+    with start(configuration) as process:
+        status = coordinator.expect(DeviceStatus)
+        while status.presence is not Presence.WAITING:
+            status = coordinator.expect(DeviceStatus)
+        assert status.waiting_for.startswith("temperature: ")
+        deadline = time.monotonic() + PATIENCE_S
+        while (seen := told(configuration)).process is None or seen.process.state != "waiting":
+            assert time.monotonic() < deadline, seen
+            time.sleep(0.05)
+        assert (seen.running, seen.waiting_for) == (True, status.waiting_for)
+        assert (seen.process.process.pid, seen.process.round) == (process.pid, 1)
+        assert seen.process.connected
+        assert seen.process_memory_bytes
+        assert seen.coordinator_key == key_of(COORDINATOR).public
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=PATIENCE_S)
+    after = told(configuration)
+    assert after.process is not None
+    assert (after.running, after.process.ended_at, after.waiting_for) == (False, None, "")
+    assert not any(isinstance(event, PhaseProgress) for event in coordinator.seen)

@@ -18,6 +18,8 @@ from pfedfrz_edge.session_exchange import (
     ChunkSeen,
     CommandSeen,
     Complain,
+    ConditionsMet,
+    ConditionsUnmet,
     ControlSeen,
     EvaluationDone,
     FetchModel,
@@ -25,8 +27,10 @@ from pfedfrz_edge.session_exchange import (
     KeepChunk,
     KeepPending,
     LinkRestored,
+    PauseWork,
     Quit,
     RememberSettled,
+    ResumeWork,
     StartWork,
     StopFetching,
     UpdateAccepted,
@@ -527,3 +531,104 @@ def test_stop_leaves_everything_and_quits() -> None:
     actions = mine.handle(ControlSeen(Control(DesiredState.STOP, 1)))
     assert actions == [StopFetching(0, (0,)), Quit()]
     assert mine.handle(ControlSeen(Control(DesiredState.PAUSE, 1))) == []
+
+
+# While the device may not train
+
+
+def test_a_round_waits_and_begins_when_the_device_may_train() -> None:
+    mine = session()
+    assert mine.handle(ConditionsUnmet()) == []
+    assert mine.handle(announce(1)) == []
+    assert (mine.state, mine.round) == (SessionState.WAITING, 1)
+    assert mine.handle(LinkRestored()) == mine.handle(announce(1)) == []
+    assert mine.handle(chunk(0)) == []
+    assert mine.handle(ConditionsMet()) == [FetchModel(0, (0,))]
+    assert kinds(mine.handle(chunk(0))) == [KeepChunk, StopFetching, StartWork]
+
+
+def test_a_model_that_is_held_is_worked_on_as_soon_as_the_device_may() -> None:
+    mine = session()
+    mine.handle(announce(1, purpose=Purpose.EVALUATE))
+    mine.handle(chunk(0))
+    mine.handle(EvaluationDone(key(1), REPORT))
+    mine.handle(ConditionsUnmet())
+    assert mine.handle(announce(2, version=0)) == []
+    assert kinds(mine.handle(ConditionsMet())) == [StartWork]
+
+
+def test_a_download_is_let_go_and_taken_up_where_it_was() -> None:
+    mine = session()
+    mine.handle(announce(1))
+    assert mine.handle(ConditionsUnmet()) == [StopFetching(0, (0,))]
+    assert mine.state is SessionState.WAITING
+    assert mine.handle(ConditionsUnmet()) == []
+    assert mine.handle(ConditionsMet()) == [FetchModel(0, (0,))]
+    assert mine.handle(ConditionsMet()) == []
+
+
+def test_work_is_paused_and_goes_on() -> None:
+    mine = session()
+    mine.handle(announce(1))
+    mine.handle(chunk(0))
+    assert mine.handle(ConditionsUnmet()) == [PauseWork()]
+    assert mine.state is SessionState.PAUSED
+    assert mine.handle(announce(1, epoch=2)) == []  # opened again: the same work is good for it
+    assert mine.handle(ConditionsMet()) == [ResumeWork()]
+    assert mine.state is SessionState.WORKING
+    assert mine.handle(UpdateTrained(key(1), update(1))) == [KeepPending(update(1)), ready(1, 2)]
+
+
+@pytest.mark.parametrize("purpose", list(Purpose))
+def test_work_that_ends_as_it_is_paused_counts(purpose: Purpose) -> None:
+    mine = session()
+    mine.handle(announce(1, purpose=purpose))
+    mine.handle(chunk(0))
+    mine.handle(ConditionsUnmet())
+    if purpose is Purpose.TRAIN:
+        assert mine.handle(UpdateTrained(key(1), update(1))) == [KeepPending(update(1)), ready(1)]
+        assert mine.handle(CommandSeen(Grant(1, 1))) == [Upload(1, update(1).payload, (0,))]
+    else:
+        answer = Announce(Evaluated(1, 1, "boot", REPORT))
+        assert mine.handle(EvaluationDone(key(1), REPORT)) == [answer]
+    assert mine.handle(ConditionsMet()) == []
+
+
+def test_a_superseded_round_is_called_off_although_it_is_paused() -> None:
+    mine = session()
+    mine.handle(announce(1))
+    mine.handle(chunk(0))
+    mine.handle(ConditionsUnmet())
+    assert mine.handle(announce(2)) == [CancelWork()]
+    assert mine.state is SessionState.WAITING
+    assert mine.handle(ConditionsMet()) == [FetchModel(1, (0,))]
+
+
+def test_a_round_that_waits_is_forgotten_when_it_is_over() -> None:
+    mine = session()
+    mine.handle(ConditionsUnmet())
+    mine.handle(announce(1, stale_rounds=5))
+    assert mine.handle(announce(2, selected=("other",), stale_rounds=5)) == []
+    assert mine.state is SessionState.IDLE
+    assert mine.handle(ConditionsMet()) == []
+
+
+def test_an_update_of_before_is_delivered_although_the_device_may_not_train() -> None:
+    mine = session(update(1))
+    mine.handle(ConditionsUnmet())
+    assert mine.handle(announce(1)) == [ready(1)]
+    assert kinds(mine.handle(CommandSeen(Grant(1, 1)))) == [Upload]
+
+
+def test_a_model_that_can_never_be_fetched_does_not_leave_the_device_waiting() -> None:
+    mine = session()
+    mine.handle(ConditionsUnmet())
+    seen = announce(1)
+    huge = replace(seen, announcement=msgspec.structs.replace(
+        seen.announcement, model=msgspec.structs.replace(
+            seen.announcement.model, transfer=msgspec.structs.replace(
+                seen.announcement.model.transfer, payload_bytes=1 << 40))))  # fmt: skip
+    mine.handle(huge)
+    assert kinds(mine.handle(ConditionsMet())) == [Complain]
+    assert mine.state is SessionState.IDLE
+    assert mine.handle(announce(2)) == [FetchModel(1, (0,))]

@@ -16,6 +16,8 @@ from pfedfrz_edge.session_exchange import (
     CancelWork,
     ChunkSeen,
     CommandSeen,
+    ConditionsMet,
+    ConditionsUnmet,
     ControlSeen,
     EvaluationDone,
     Event,
@@ -23,6 +25,8 @@ from pfedfrz_edge.session_exchange import (
     ForgetPending,
     KeepPending,
     LinkRestored,
+    PauseWork,
+    ResumeWork,
     StartWork,
     StopFetching,
     UpdateNotKept,
@@ -86,6 +90,8 @@ class SessionMachine(RuleBasedStateMachine):
         self.session = DeviceSession("me", "boot", MANIFEST.digest, CODEC, self.on_disk)
         self.subscribed: set[int] = set()
         self.working: WorkKey | None = None
+        self.may_train = True
+        self.paused = False
         self.purpose = Purpose.TRAIN
         self.disk_is_full = False
         self.announced: RoundAnnouncement | None = None
@@ -100,6 +106,7 @@ class SessionMachine(RuleBasedStateMachine):
                 case FetchModel(version, chunks):
                     assert chunks == (0,)
                     assert not self.subscribed
+                    assert self.may_train
                     self.subscribed.add(version)
                 case StopFetching(version, chunks):
                     assert chunks == (0,)
@@ -107,12 +114,24 @@ class SessionMachine(RuleBasedStateMachine):
                 case StartWork(key, announcement, received, _):
                     # Never two pieces of work, and never on anything but the announced model.
                     assert self.working is None
+                    assert self.may_train
+                    self.paused = False
                     assert tensors_digest(received) == announcement.model.digest == key.digest
                     assert "me" in announcement.selected
                     self.working, self.purpose = key, announcement.purpose
                 case CancelWork():
                     assert self.working is not None
                     self.working = None
+                case PauseWork():
+                    assert self.working is not None
+                    assert not self.paused
+                    assert not self.may_train
+                    self.paused = True
+                case ResumeWork():
+                    assert self.working is not None
+                    assert self.paused
+                    assert self.may_train
+                    self.paused = False
                 case KeepPending() if self.disk_is_full:
                     self.send(UpdateNotKept("full"))
                     break
@@ -130,8 +149,12 @@ class SessionMachine(RuleBasedStateMachine):
                     assert (number, payload) == (self.on_disk.round, self.on_disk.payload)
                 case CancelUpload() | _:
                     pass
-        if self.session.state is SessionState.WORKING:
+        if self.session.state in (SessionState.WORKING, SessionState.PAUSED):
             assert self.working is not None
+            assert self.paused == (self.session.state is SessionState.PAUSED)
+            assert self.paused != self.may_train
+        if self.session.state is SessionState.WAITING:
+            assert not self.may_train
         if self.session.state in (SessionState.READY, SessionState.UPLOADING):
             assert self.on_disk is not None
         assert bool(self.subscribed) == (self.session.state is SessionState.FETCHING)
@@ -199,6 +222,11 @@ class SessionMachine(RuleBasedStateMachine):
         }[which]
         self.send(CommandSeen(command))
 
+    @rule(may_train=st.booleans())
+    def conditions(self, may_train: bool) -> None:
+        self.may_train = may_train
+        self.send(ConditionsMet() if may_train else ConditionsUnmet())
+
     @rule()
     def reconnect(self) -> None:
         self.send(LinkRestored())
@@ -212,6 +240,7 @@ class SessionMachine(RuleBasedStateMachine):
         if not hasattr(self, "session"):
             return
         self.disk_is_full = False
+        self.conditions(True)
         self.send(
             AnnouncementSeen(
                 RoundAnnouncement(

@@ -2,6 +2,7 @@ import logging
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.local_training import LocalTraining
+from pfedfrz_edge.model_store import ModelStore
 from pfedfrz_edge.personal_store import PersonalStore, StoredPersonal
 from pfedfrz_edge.runtimes import Runtime, StepResult
 from pfedfrz_edge.session_exchange import (
@@ -528,3 +530,56 @@ def test_without_samples_the_round_fails_by_name(
     assert isinstance(event, WorkBroken)
     assert event.detail == "no samples yet"
     assert mine.store.load() is None
+
+
+# Pauses
+
+
+def test_a_paused_worker_takes_no_step_and_the_pause_is_not_training(desk: MakeDesk) -> None:
+    reached, may_go_on = threading.Event(), threading.Event()
+
+    def hook(kind: str, call: int) -> None:
+        if (kind, call) == ("gradients", 2):
+            reached.set()
+            may_go_on.wait(PATIENCE_S)
+
+    made = desk(hook)
+    began_s = time.monotonic()
+    worker = made.start()
+    assert reached.wait(PATIENCE_S)
+    worker.pause()
+    may_go_on.set()
+    worker.join(0.3)
+    assert not any(isinstance(event, UpdateTrained) for event in made.drained())
+    worker.resume()
+    event = made.next_event()
+    assert isinstance(event, UpdateTrained)
+    report = event.update.report
+    assert report.train_s + report.evaluate_s < time.monotonic() - began_s - 0.25
+    _, _, tensors = made.decoded(event)
+    undisturbed = desk(encoding=Encoding.DELTA_FLOAT16)
+    shutil.rmtree(undisturbed.store._directory)
+    undisturbed = desk(encoding=Encoding.DELTA_FLOAT16)
+    _, _, expected = undisturbed.decoded(undisturbed.finish())
+    for name, tensor in expected.items():
+        np.testing.assert_array_equal(tensors[name], tensor)
+
+
+def test_a_paused_worker_is_called_off_and_stays_so(desk: MakeDesk) -> None:
+    made = desk()
+    worker = made.start()
+    worker.pause()
+    worker.cancel()
+    worker.pause()
+    worker.join(PATIENCE_S)
+    assert not worker._thread.is_alive()
+    assert not any(isinstance(event, UpdateTrained) for event in made.drained())
+
+
+def test_a_model_that_cannot_be_kept_for_use_costs_no_round(
+    desk: MakeDesk, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = desk(models=ModelStore(tmp_path / "nowhere", "0" * 64))
+    with caplog.at_level(logging.ERROR):
+        assert isinstance(made.finish(), UpdateTrained)
+    assert "the model of round 1 is not kept for use" in caplog.text

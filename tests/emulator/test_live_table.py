@@ -105,12 +105,13 @@ def drawn(lab: Speaker, height: int = 25) -> list[str]:
 
 def test_a_terminal_shows_every_device_and_who_attacks() -> None:
     lab = Speaker()
-    for name in ("a", "b", "c"):
+    for name in ("a", "b", "c", "d"):
         lab.status(name)
-    lab.announce(3, "a", "b", "c")
+    lab.announce(3, "a", "b", "c", "d")
     lab.progress("a", 3)
     lab.ready("c", 3, 0.25, 0.5)
     lab.status("b", Presence.OFFLINE)
+    lab.status("d", Presence.WAITING, "power: not on mains")
     headline, head, *rows = drawn(lab)
     assert headline == "round 3 of 10 is open"
     assert head.split() == ["device", "now", "received", "local", "loss"]
@@ -118,6 +119,7 @@ def test_a_terminal_shows_every_device_and_who_attacks() -> None:
         ["a", "phase", "2/2", "all,", "epoch", "1/3", "-", "-"],
         ["b", "offline", "-", "-"],
         ["c", "attacker", "update", "ready", "25.0%", "50.0%", "1.250"],
+        ["d", "attacker", "waiting:", "power:", "not", "on", "mains", "-", "-"],
     ]
 
 

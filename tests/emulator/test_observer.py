@@ -24,9 +24,11 @@ def test_devices_appear_with_their_presence() -> None:
     lab.status("a")
     lab.status("b")
     lab.status("b", Presence.OFFLINE)
+    lab.status("c", Presence.WAITING, "power: not on mains")
     assert {name: d.presence for name, d in lab.view.devices.items()} == {
         "a": Presence.ONLINE,
         "b": Presence.OFFLINE,
+        "c": Presence.WAITING,
     }
 
 

@@ -13,6 +13,7 @@ import pytest
 from called_command import PATIENCE_S, Call
 
 from pfedfrz_coordinator.journal import Journal
+from pfedfrz_edge.configuration import load_device_settings
 from pfedfrz_emulator.brokers import start_broker
 from pfedfrz_emulator.experiment import Experiment
 from pfedfrz_emulator.fleet_files import FleetFiles, write_fleet_files
@@ -139,3 +140,46 @@ def test_a_federation_started_by_hand_stops_and_goes_on(
     accepted = [row.metrics.accepted for row in journal.rounds() if row.metrics]
     journal.close()
     assert accepted == [2, 2, 2, 0]
+
+
+def test_a_device_that_never_ran_is_shown_and_predicts_as_the_bundle_does(
+    files: FleetFiles, pfedfrz: Call
+) -> None:
+    path = configuration(files, "device")
+    said = pfedfrz("device", "status", "--config", path)
+    assert said.code == 0
+    rows = dict(line.split(maxsplit=1) for line in said.out.splitlines())
+    assert rows["process"] == "does not run, and has not run yet"
+    assert rows["conditions"] == "none: trains always"
+    assert not load_device_settings(path).state_dir.exists()  # it only looks
+    samples = load_device_settings(path).data.train.removeprefix("npz:")
+    said = pfedfrz("device", "predict", "--config", path, samples)
+    assert said.code == 0
+    assert said.err.startswith("no round has been trained on this device yet")
+    assert len(said.out.splitlines()) == 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "missing option '--config' (see `pfedfrz device --help`)"),
+        (["status"], "missing option '--config' (see `pfedfrz device status --help`)"),
+        (["--config", "a.toml", "status"], "pfedfrz device status --config FILE"),
+        (["statsu"], "no such command 'statsu'"),
+        (["predict", "--config", "none.toml", "a.npz"], "none.toml: cannot be read"),
+    ],
+)
+def test_a_wrong_call_of_device_is_one_line_and_code_2(
+    arguments: list[str], says: str, pfedfrz: Call
+) -> None:
+    said = pfedfrz("device", *arguments)
+    assert said.code == 2
+    assert says in said.error
+
+
+@pytest.mark.parametrize("name", ["status", "predict", "export-onnx"])
+def test_every_command_of_a_device_has_an_example(name: str, pfedfrz: Call) -> None:
+    said = pfedfrz("device", name, "--help")
+    assert said.code == 0
+    assert f"Example:  pfedfrz device {name} " in said.out
+    assert f"  {name}" in pfedfrz("device", "--help").out

@@ -33,6 +33,7 @@ def configuration(tmp_path: Path) -> Path:
     path.write_text(COORDINATOR)
     registry = Registry(tmp_path / "state")
     registry.enrol("pi-1", key_of("pi-1").public)
+    registry.note_waiting({"pi-1": "power: not on mains"})
     registry.let_wait("pi-2", key_of("pi-2").public)
     registry.enrol("pi-3", key_of("pi-3").public)
     registry.quarantine("pi-3", "5 failures in a row, the last: not-finite: NaN")
@@ -56,11 +57,14 @@ def test_list_shows_who_is_there_and_why_somebody_is_not(
     first, one, two, three, window = said.out.splitlines()
     assert first.split()[:3] == ["device", "standing", "key"]
     assert one.split()[:2] == ["pi-1", "enrolled"]
+    assert one.endswith("  waits: power: not on mains")
     assert two.split()[:2] == ["pi-2", "waiting"]
     assert three.endswith("5 failures in a row, the last: not-finite: NaN")
     assert window == "permit-join window: closed"
     said = pfedfrz("devices", "list", "--config", configuration, "--json")
     content = json.loads(said.out)
+    waits = [row["waiting_for"] for row in content["devices"]]
+    assert waits == ["power: not on mains", "", ""]
     assert [row["standing"] for row in content["devices"]] == [
         "enrolled",
         "waiting",

@@ -59,7 +59,10 @@ EXAMPLES: dict[Any, list[msgspec.Struct]] = {
     RoundAnnouncement: [
         RoundAnnouncement(3, 7, _D, Purpose.TRAIN, _MODEL, ("a", "b-1", "c.2"), 30.0)
     ],
-    DeviceStatus: [DeviceStatus(Presence.OFFLINE, "boot", _D, "onnxruntime", 60, _D, (_LINK,))],
+    DeviceStatus: [
+        DeviceStatus(Presence.OFFLINE, "boot", _D, "onnxruntime", 60, _D, (_LINK,)),
+        DeviceStatus(Presence.WAITING, "boot", _D, "onnxruntime", 60, _D, waiting_for="power"),
+    ],
     Heartbeat: [Heartbeat("boot", "working", 3, 12.5)],
     DeviceEvent: [
         PhaseProgress(3, 1, 2, TrainableSet.ALL, 0, 3, 0.5),

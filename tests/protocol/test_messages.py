@@ -175,3 +175,18 @@ def test_noise_is_a_protocol_error(noise: bytes, kind: type) -> None:
 def test_deep_and_foreign_json_is_a_protocol_error(payload: bytes) -> None:
     with pytest.raises(ProtocolError):
         decode_message(payload, DeviceEvent)  # type: ignore[arg-type]
+
+
+def test_a_coordinator_never_waits() -> None:
+    said = CoordinatorStatus(Presence.ONLINE, "0" * 64, 1, "1" * 64)
+    payload = encode_message(said).replace(b'"online"', b'"waiting"')
+    with pytest.raises(ProtocolError, match="a coordinator is online or offline"):
+        decode_message(payload, CoordinatorStatus)
+
+
+def test_what_a_device_waits_for_is_one_line_and_absent_when_it_does_not() -> None:
+    said = DeviceStatus(Presence.ONLINE, "boot", "0" * 64, "onnxruntime", 60, "1" * 64)
+    assert b"waiting_for" not in encode_message(said)
+    waits = msgspec.structs.replace(said, presence=Presence.WAITING, waiting_for="hot\nforged")
+    assert waits.waiting_for == "hot\\nforged"
+    assert decode_message(encode_message(waits), DeviceStatus) == waits

@@ -40,8 +40,12 @@ class Speaker:
     def say(self, topic: str, message: msgspec.Struct) -> None:
         self.view.see(topic, signed(message, topic, "anybody"))
 
-    def status(self, device: str, presence: Presence = Presence.ONLINE) -> None:
-        message = DeviceStatus(presence, "boot", DIGEST, "onnxruntime", 60, "0" * 64)
+    def status(
+        self, device: str, presence: Presence = Presence.ONLINE, waiting_for: str = ""
+    ) -> None:
+        message = DeviceStatus(
+            presence, "boot", DIGEST, "onnxruntime", 60, "0" * 64, waiting_for=waiting_for
+        )
         self.say(self.view.topics.device(device, "status"), message)
 
     def announce(

@@ -9,7 +9,7 @@ from pfedfrz_protocol import ConfigurationError, InputSpec, LossKind, LossSpec
 
 from .labelled import LabelledData
 
-__all__ = ["CROSS_ENTROPY", "checked"]
+__all__ = ["CROSS_ENTROPY", "checked", "checked_samples"]
 
 CROSS_ENTROPY = LossSpec()
 
@@ -32,7 +32,7 @@ def checked(
     labels = check(y, len(x), spec.classes, name)
     if loss.kind is LossKind.BINARY_CROSS_ENTROPY and not np.isin(labels, (0, 1)).all():
         raise ConfigurationError(f"{name}: labels hold more than 0 and 1, no and yes")
-    return LabelledData(_checked_samples(x, spec, name), labels)
+    return LabelledData(checked_samples(x, spec, name), labels)
 
 
 def _checked_classes(
@@ -72,7 +72,8 @@ def _checked_numbers(
     return labels
 
 
-def _checked_samples(x: NDArray[np.generic], spec: InputSpec, name: str) -> NDArray[np.float32]:
+def checked_samples(x: NDArray[np.generic], spec: InputSpec, name: str) -> NDArray[np.float32]:
+    """Samples as the model takes them, scaled where they are bytes; ConfigurationError."""
     if spec.tokens is not None:
         return _checked_tokens(x, spec.tokens, name)
     if x.dtype == np.uint8:

@@ -120,7 +120,8 @@ def _look_at_disk(state_dir: Path, bundle: Bundle) -> DiskFinding:
         existing = existing.parent
     personal = group_bytes(bundle.manifest, Group.PERSONAL)
     shared = group_bytes(bundle.manifest, Group.SHARED)
-    needed = 3 * personal + 2 * shared + _SLACK_BYTES
+    # Of the personal weights and of the model in use, two are kept while a third is written.
+    needed = 3 * personal + 2 * shared + 3 * (personal + shared) + _SLACK_BYTES
     return DiskFinding(str(state_dir), shutil.disk_usage(existing).free, needed)
 
 

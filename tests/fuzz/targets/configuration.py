@@ -30,6 +30,13 @@ state_dir = "state"
 seed = 3
 encoding = "float32"
 heartbeat_s = 1.5
+[conditions]
+others_cpu_below = 0.3
+battery_at_least = 60
+hot_c = 75
+cool_c = 65.5
+hours = ["22:00-06:00", "12:00-24:00"]
+avoid_metered = ["wwan*", "eth1"]
 [data]
 train = "train.npz"
 test = "test.npz"

@@ -32,14 +32,6 @@ check_folder() {
         fail "$toml: want key_file = \"$role.key\", which becomes $state/$role/$role.key"
     for key in bundle key_file password_file ca_file certificate_file devices train test; do
         while read -r value; do
-            # A source of samples may have its kind before its path: folder:images, csv:readings.csv.
-            case $key-$value in
-            train-npz:* | test-npz:* | train-folder:* | test-folder:* | train-csv:* | test-csv:*) value=${value#*:} ;;
-            train-factory:* | test-factory:*)
-                value=${value#*:} && value=${value%:*}
-                case $value in *.py) ;; *) continue ;; esac
-                ;;
-            esac
             case $value in
             # A source with its kind before it (docs/data.md): the staged device looks itself.
             folder:* | csv:* | npz:* | factory:*) ;;

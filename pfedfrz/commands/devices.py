@@ -153,7 +153,7 @@ def _seconds(text: str) -> float:
 
 
 def _table(rows: list[RegistryRow], bundles: Mapping[str, DeviceBundle]) -> list[str]:
-    """The devices as aligned columns; behind them why one is kept out, waits, or keeps its bundle."""
+    """The devices as aligned columns; behind them why one is out, waits, or keeps its bundle."""
     if not rows:
         return ["no device has been heard of yet"]
     cells = [

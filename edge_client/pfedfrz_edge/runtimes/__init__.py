@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import without_telemetry  # noqa: F401  # before anything that loads onnxruntime
 from .base import (
     FeatureRuntime,
     Labels,

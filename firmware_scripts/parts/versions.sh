@@ -83,6 +83,9 @@ build_version() {
         run_pip "$version" "install executorch" install --quiet --no-deps executorch==1.5.1
         "$here/build-executorch-binding.sh" --python "$version/bin/python" >/dev/null ||
             fail "the binding of executorch could not be built (above)"
+        # Of the wheel a device needs the libraries; what exports programs is half of it, for others.
+        find "$version"/lib/python*/site-packages/executorch -mindepth 1 -maxdepth 1 ! -name lib \
+            -exec rm -rf {} +
     fi
     "$version/bin/python" -m pip check >/dev/null || [ "$runtime" = executorch ] ||
         fail "what pip installed does not fit together: $version/bin/python -m pip check"

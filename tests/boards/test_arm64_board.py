@@ -91,6 +91,14 @@ class Federation:
     def board_folder(self) -> Path:
         return self.lab.folder("board")
 
+    @property
+    def wants_sys(self) -> bool:
+        return self.runtime == "executorch"
+
+    def run(self, *command: str) -> str:
+        """What a command on the board says; it must succeed."""
+        return said(self.board.run(*command, sys=self.wants_sys))
+
 
 @pytest.fixture(scope="module", params=RUNTIMES)
 def federation(
@@ -140,13 +148,13 @@ def test_a_card_installs_itself_at_its_first_start(federation: Federation) -> No
         text=True,
     )
     assert "is ready" in said(prepared)
-    said(board.run("bash", "/boot/firmware/firstrun.sh"))
+    federation.run("bash", "/boot/firmware/firstrun.sh")
     unit = "etc/systemd/system/multi-user.target.wants/pfedfrz-first-boot.service"
     assert (board.root / unit).is_symlink()
     assert {path.name for path in card.iterdir()} == {"cmdline.txt"}, "no secret stays on the card"
     assert (card / "cmdline.txt").read_text() == "root=PARTUUID=1-02 rootwait\n"
     # systemd does not run in here: what its unit would start is started by hand.
-    said(board.run("bash", "/var/lib/pfedfrz-first-boot/first-boot.sh", "--install"))
+    federation.run("bash", "/var/lib/pfedfrz-first-boot/first-boot.sh", "--install")
     assert not (board.root / "var/lib/pfedfrz-first-boot").exists()
     assert not (board.root / unit).is_symlink()
     enabled = "etc/systemd/system/multi-user.target.wants/pfedfrz-device.service"
@@ -167,11 +175,11 @@ def test_installing_once_more_changes_nothing(federation: Federation, wheel: Pat
     shutil.copytree(federation.board_folder, place / "board")
     shutil.copy(wheel, place)
     before = _times(board.root)
-    done = board.run(
+    told = federation.run(
         *("bash", "/root/again/firmware_scripts/install-device.sh", "/root/again/board"),
         *("--wheel", f"/root/again/{wheel.name}"),
     )
-    said(done)
+    assert "nothing was changed" in told
     assert _times(board.root) == before
 
 
@@ -224,7 +232,7 @@ def finished(federation: Federation) -> Finished:
             board.argv(
                 *("runuser", "-u", "pfedfrz", "--", "/usr/local/bin/pfedfrz", "device"),
                 *("--config", "/etc/pfedfrz/device/device.toml"),
-                sys=federation.runtime == "executorch",
+                sys=federation.wants_sys,
             ),
             board.environment,
         )
@@ -298,9 +306,26 @@ def test_its_weights_are_those_of_an_x86_64_device(
     assert difference < TOLERANCE
 
 
-def test_the_board_tells_how_it_is(federation: Federation, finished: Finished) -> None:
-    done = federation.board.run(
-        *("runuser", "-u", "pfedfrz", "--", "pfedfrz", "device", "status"),
-        *("--config", "/etc/pfedfrz/device/device.toml"),
-    )
-    assert "board" in said(done)
+def test_the_board_tells_how_it_is_and_puts_its_model_to_use(
+    federation: Federation, finished: Finished
+) -> None:
+    as_device = ("runuser", "-u", "pfedfrz", "--", "pfedfrz", "device")
+    configuration = ("--config", "/etc/pfedfrz/device/device.toml")
+    status = federation.run(*as_device, "status", *configuration)
+    print(f"\n{status}")
+    assert "board" in status
+    assert "cnn-small" in status
+    samples = "/var/lib/pfedfrz/data/test.npz"
+    answers = federation.run(*as_device, "predict", *configuration, samples)
+    assert f"the model that this device trained in round {ROUNDS}" in answers
+    assert len(answers.splitlines()) == 70 + 1
+
+
+def test_it_is_uninstalled_and_its_personal_weights_stay(
+    federation: Federation, finished: Finished
+) -> None:
+    script = "/root/again/firmware_scripts/uninstall-device.sh"
+    told = federation.run("bash", script)
+    assert "is kept" in told
+    assert not (federation.board.root / "opt/pfedfrz").exists()
+    assert list(finished.state.glob("personal-*.safetensors"))

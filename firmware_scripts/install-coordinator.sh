@@ -90,6 +90,7 @@ if ! is_installed; then
 elif [ -n "$changed" ]; then
     check_staged "$configuration/coordinator" "$version"
 fi
+remove_old_copies
 if [ "$(version_at current)" != "$version" ]; then
     [ -z "$(version_at current)" ] || switch_link "versions/$(basename "$(version_at current)")" "$program/previous"
     switch_link "versions/$(basename "$version")" "$program/current"

@@ -201,8 +201,6 @@ switch_folder() {
     switch_link "$(basename "$staged_configuration")" "$configuration/$role"
     (umask 077 && printf '%s\n' "$description" >"$new_record")
     mv -T "$new_record" "$record"
-    rm -rf "$staged"
-    remove_other_configurations
 }
 
 # A file that a person changed in place, and which the new folder replaces, is kept beside it.
@@ -214,8 +212,10 @@ keep_edited() {
     fi
 }
 
-remove_other_configurations() {
+# Copies, and secrets that are no longer in use; also those of a run that was killed before this.
+remove_old_copies() {
     local other
+    rm -rf "$state/.staged"
     for other in "$configuration/.$role-"*; do
         [ "$other" = "$(readlink -f "$configuration/$role")" ] || rm -rf "$other"
     done

@@ -5,6 +5,7 @@ Nothing is faked but the processor: the programs are the board's, started by its
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -287,7 +288,7 @@ def test_its_weights_are_those_of_an_x86_64_device(
     training = LocalTraining(
         load_runtime("onnxruntime", bundle),
         bundle.manifest,
-        read_local_data(settings, bundle),
+        read_local_data(settings, bundle).latest(),
         settings.device,
         settings.seed,
     )
@@ -316,9 +317,9 @@ def test_the_board_tells_how_it_is_and_puts_its_model_to_use(
     assert "board" in status
     assert "cnn-small" in status
     samples = "/var/lib/pfedfrz/data/test.npz"
-    answers = federation.run(*as_device, "predict", *configuration, samples)
+    answers = federation.run(*as_device, "predict", *configuration, "--json", samples)
     assert f"the model that this device trained in round {ROUNDS}" in answers
-    assert len(answers.splitlines()) == 70 + 1
+    assert len(json.loads(answers.splitlines()[0])["predictions"]) == 70
 
 
 def test_it_is_uninstalled_and_its_personal_weights_stay(

@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC2317  # behind exit there is the archive
 # Makes a board enrol by itself: run once as root at its first start, by Raspberry Pi Imager, by
 # cloud-init or by hand.
 #
@@ -7,8 +8,8 @@
 # `pfedfrz provision --first-boot WHEEL` makes it whole: behind the last line stands an archive of
 # the device's folder with its secrets, these scripts and the wheel. It unpacks that and leaves a
 # unit, pfedfrz-first-boot.service, which installs as soon as there is a network and tries again
-# every minute until it has succeeded; then all of it is removed, this file included.
-# shellcheck disable=SC2317  # the last line begins the archive
+# every minute until it has succeeded; then all of it is removed, this file included. Exit code 0,
+# 1 failed, 2 usage.
 set -euo pipefail
 umask 077
 
@@ -112,7 +113,7 @@ install_device() {
 case ${1-} in
 '') unpack ;;
 --install) install_device ;;
--h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0" ;;
+-h | --help) sed -n '3,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0" ;;
 *)
     echo "first-boot: unknown argument $1 (try --help)" >&2
     exit 2

@@ -8,7 +8,7 @@
 #
 # What Raspberry Pi Imager was told (user, Wi-Fi, ssh) stays: the first boot is added to its own,
 # which is cloud-init on Raspberry Pi OS 13 and Ubuntu, and firstrun.sh on Raspberry Pi OS 12.
-# Run twice, the second run changes nothing but the copy.
+# Run twice, the second run changes nothing but the copy. Exit code 0, 1 failed, 2 usage.
 set -euo pipefail
 
 fail() {
@@ -20,6 +20,10 @@ case ${1-} in
 -h | --help)
     sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0"
     exit 0
+    ;;
+-*)
+    echo "prepare-card: unknown argument $1 (try --help)" >&2
+    exit 2
     ;;
 esac
 if [ $# -ne 2 ]; then

@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable, Mapping
 
 from pfedfrz_protocol import (
+    ProtocolError,
+    RejectReason,
     SigningKey,
     SumImpossible,
     SumReady,
@@ -43,6 +45,7 @@ class WorkDesk:
         key: SigningKey,
         *,
         parameters: int,
+        max_samples: int,
         collect_timeout_s: float,
         clock: Callable[[], float],
     ) -> None:
@@ -50,6 +53,7 @@ class WorkDesk:
         self._link = link
         self._key = key
         self._parameters = parameters
+        self._max_samples = max_samples
         self._timeout_s = collect_timeout_s
         self._clock = clock
         self._collection: Collection | None = None
@@ -85,6 +89,12 @@ class WorkDesk:
             self._key.public,
             f"worker {sender.worker} has another key than this coordinator",
         )
+        if isinstance(event, UpdateHeld) and event.samples > self._max_samples:
+            raise ProtocolError(
+                RejectReason.SAMPLES_EXCEEDED,
+                f"worker {sender.worker} holds {event.samples} samples of {event.device}, which "
+                f"may have {self._max_samples}: its [validation] is not this coordinator's",
+            )
         if not isinstance(event, SumReady | SumImpossible):
             return sender.worker, event
         if self._collection is not None:

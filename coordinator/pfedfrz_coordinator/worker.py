@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,12 +22,10 @@ import msgspec
 import numpy as np
 
 from pfedfrz_protocol import (
-    CHUNK_BYTES,
     Bundle,
     CollectOrder,
     Grant,
     ProtocolError,
-    Reassembly,
     RejectReason,
     SharedCodec,
     SumImpossible,
@@ -42,7 +39,6 @@ from pfedfrz_protocol import (
     describe_transfer,
     open_tensors,
     sign_message,
-    spans_of,
     split_chunks,
     split_signature,
 )
@@ -61,9 +57,12 @@ from pfedfrz_transport import (
 
 from .configuration import CoordinatorSettings
 from .cores import available_cores
+from .granted_upload import GrantedUpload, beyond_room
+from .ignored_messages import IgnoredMessages
 from .quotas import Quotas
+from .round_models import RoundModel
 from .validation import Expected, validate_update
-from .worker_models import RoundModel, WorkerModels
+from .worker_models import WorkerModels
 from .worker_store import HeldHeader, NotHeld, WorkerStore
 
 __all__ = ["WorkerService"]
@@ -71,7 +70,6 @@ __all__ = ["WorkerService"]
 log = logging.getLogger(__name__)
 _IDLE_POLL_S = 1.0
 _MOST_THREADS = 8
-_PARTS_FOR_EACH_PLACE = 4
 _TOLD_WITHIN_A_GRANT = 4
 """So often a grant's time is told that chunks are still coming."""
 
@@ -79,10 +77,8 @@ _TOLD_WITHIN_A_GRANT = 4
 @dataclass(eq=False)
 class _Upload:
     order: UploadOrder
-    reassembly: Reassembly
-    received_bytes: int = 0
+    granted: GrantedUpload
     told_s: float = float("-inf")
-    is_complete: bool = False
     is_submitted: bool = False
 
 
@@ -136,7 +132,7 @@ class WorkerService:
         """(epoch, round) of the newest order."""
         threads = min(_MOST_THREADS, available_cores())
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="worker")
-        self._ignored: Counter[RejectReason] = Counter()
+        self._ignored = IgnoredMessages()
         self._interrupted = False
 
     def run(self) -> None:
@@ -194,11 +190,7 @@ class WorkerService:
             elif topic == self._topics.worker(self._name, "command"):
                 self._on_collect(self._open(topic, payload, CollectOrder))
         except ProtocolError as error:
-            # The 1st, 2nd, 4th, 8th ...: a flood of messages is no flood of the log.
-            self._ignored[error.reason] += 1
-            count = self._ignored[error.reason]
-            if count & (count - 1) == 0:
-                log.warning("ignored a message on %s: %s", topic, error)
+            self._ignored.add(topic, error)
 
     def _open(self, topic: str, payload: bytes, kind: type[Kind]) -> Kind:
         signed = split_signature(payload)
@@ -235,44 +227,37 @@ class WorkerService:
             upload = known
         else:
             try:
-                upload = _Upload(order, Reassembly(order.transfer, self._codec.max_sealed_bytes))
+                granted = GrantedUpload(order.transfer, self._codec.max_sealed_bytes)
             except ProtocolError as error:
                 self._refuse(order, error)
                 return
             self._forget(order.device)
-            self._uploads[order.device] = upload
+            upload = self._uploads[order.device] = _Upload(order, granted)
             self._link.subscribe(self._topics.update_chunks(order.device, order.round))
-            self._drop_old_parts()
+            for old in beyond_room(self._uploads, self._settings.rounds.uploads_at_once):
+                self._forget(old)
         self._grant(upload)
         self._submit_complete()
 
     def _grant(self, upload: _Upload) -> None:
-        if upload.is_complete:
+        if upload.granted.is_complete:
             return
-        order, reassembly = upload.order, upload.reassembly
-        missing = spans_of(reassembly.missing) if reassembly.held_bytes else ()
+        order = upload.order
         topic = self._topics.device(order.device, "command")
-        self._publish(topic, Grant(order.round, order.epoch, missing))
+        self._publish(topic, Grant(order.round, order.epoch, upload.granted.missing()))
 
     def _on_chunk(self, device: str, number: int, chunk: int, data: bytes) -> None:
         upload = self._uploads.get(device)
-        if upload is None or upload.order.round != number or upload.is_complete:
+        if upload is None or upload.order.round != number or upload.granted.is_complete:
             return
         order = upload.order
-        upload.received_bytes += len(data)
         try:
-            announced = order.transfer.payload_bytes
-            if upload.received_bytes > self._quotas.upload_limit(announced, CHUNK_BYTES):
-                raise ProtocolError(
-                    RejectReason.QUOTA_EXCEEDED,
-                    f"{upload.received_bytes} bytes came for {announced}",
-                )
-            upload.is_complete = upload.reassembly.take(chunk, data)
+            upload.granted.take(chunk, data, self._quotas)
         except ProtocolError as error:
             self._forget(device)
             self._refuse(order, error)
             return
-        if upload.is_complete:
+        if upload.granted.is_complete:
             self._submit_complete()
         elif self._clock() >= upload.told_s + (
             self._settings.rounds.grant_timeout_s / _TOLD_WITHIN_A_GRANT
@@ -283,7 +268,7 @@ class WorkerService:
     def _submit_complete(self) -> None:
         """Have judged what is complete and whose model is here."""
         for upload in self._uploads.values():
-            if upload.is_complete and not upload.is_submitted:
+            if upload.granted.is_complete and not upload.is_submitted:
                 model = self._models.find(upload.order.model)
                 if model is not None:
                     upload.is_submitted = True
@@ -294,7 +279,7 @@ class WorkerService:
         outcome: HeldHeader | BaseException
         is_signed = False
         try:
-            payload = open_tensors(upload.reassembly.assemble()).require_signer(order.key)
+            payload = open_tensors(upload.granted.reassembly.assemble()).require_signer(order.key)
             is_signed = True
             expected = Expected(order.device, order.round, model.digest, model.vector, exact=True)
             update = validate_update(payload, self._codec, expected, self._settings.validation)
@@ -333,14 +318,6 @@ class WorkerService:
         upload = self._uploads.pop(device, None)
         if upload is not None:
             self._link.unsubscribe(self._topics.update_chunks(device, upload.order.round))
-
-    def _drop_old_parts(self) -> None:
-        """Parts of uploads whose grant expired are kept as long as there is room for them."""
-        room = _PARTS_FOR_EACH_PLACE * self._settings.rounds.uploads_at_once
-        for device in list(self._uploads):
-            if len(self._uploads) <= room:
-                return
-            self._forget(device)
 
     # Partial sums
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pfedfrz_protocol import (
     ModelReference,
@@ -21,19 +17,11 @@ from pfedfrz_protocol import (
 from pfedfrz_transport import Link
 
 from .flat import flatten
+from .round_models import RoundModel
 
-__all__ = ["RoundModel", "WorkerModels"]
+__all__ = ["WorkerModels"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class RoundModel:
-    """A model that updates are trained from."""
-
-    digest: str
-    vector: NDArray[np.float32]
-    """`(parameters,)`."""
 
 
 class WorkerModels:

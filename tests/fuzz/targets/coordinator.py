@@ -111,7 +111,7 @@ def _payload(room: _Room, step: dict[str, Any]) -> bytes:
         "boot",
         number if isinstance(number, int) else 0,
         samples if isinstance(samples, int) else 0,
-        service._model.digest,
+        service._models.reference.digest,
     )
     payload = CODEC.encode(tensors, label, Encoding.FLOAT32)
     return seal_tensors(payload, key_of(name_in(step, "by", name_in(step, "device"))))
@@ -127,7 +127,7 @@ def _filled(room: _Room, value: Any, step: dict[str, Any]) -> Any:
         "$bundle": lambda: BUNDLE.manifest.digest,
         "$epoch": lambda: engine.epoch,
         "$round": lambda: engine.round,
-        "$base": lambda: room.service._model.digest,
+        "$base": lambda: room.service._models.reference.digest,
         "$key": lambda: key_of(name_in(step, "device")).public,
         "$transfer": lambda: _transfer(room, step),
     }
@@ -182,7 +182,7 @@ def target(data: bytes) -> None:
             room.now_s += 100.0
             room.turn()
         assert set(room.service.ignored) <= _REASONS
-        for array in room.service._shared.values():
+        for array in room.service._models.shared.values():
             assert np.isfinite(array).all()
     except ProtocolError as error:
         raise AssertionError("a peer's fault came out") from error

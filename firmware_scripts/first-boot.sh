@@ -76,18 +76,26 @@ UNIT
 forget_the_card() {
     local boot file
     for boot in /boot/firmware /boot; do
-        for file in firstrun.sh user-data pfedfrz-first-boot.sh; do
+        for file in firstrun.sh user-data pfedfrz-first-boot.sh pfedfrz-first-boot.sh.new; do
             [ -f "$boot/$file" ] || continue
-            if grep -q "^__ARCHIVE__$" "$boot/$file"; then
-                rm -f "$boot/$file"
+            if [ "${file#pfedfrz}" != "$file" ] || grep -q "^__ARCHIVE__$" "$boot/$file"; then
+                forget "$boot/$file"
             elif grep -q "\"path\": \"$place/first-boot.sh\"" "$boot/$file"; then
-                echo "#cloud-config" >"$boot/$file" # pfedfrz made it whole: nothing else was in it
+                forget "$boot/$file" # pfedfrz made it whole: nothing else was in it
+                echo "#cloud-config" >"$boot/$file"
             fi
         done
         if [ -f "$boot/cmdline.txt" ]; then
             sed -i 's| systemd\.run[^ ]*||g; s| systemd\.unit=kernel-command-line\.target||g' "$boot/cmdline.txt"
         fi
     done
+    sync
+}
+
+# Written over first: a card is read by others, and what is merely removed can be brought back. How
+# the card itself moves its blocks is out of reach.
+forget() {
+    shred -n 1 -u "$1" 2>/dev/null || rm -f "$1"
 }
 
 board_packages() {
@@ -103,7 +111,11 @@ install_device() {
     local wheels=("$place"/board/pfedfrz-*.whl)
     board_packages
     bash "$place/board/firmware_scripts/install-device.sh" "$place/board/device" --wheel "${wheels[0]}"
-    [ "$(cat "$place/started-from")" = "$place/first-boot.sh" ] || rm -f "$(cat "$place/started-from")"
+    [ "$(cat "$place/started-from")" = "$place/first-boot.sh" ] || forget "$(cat "$place/started-from")"
+    # cloud-init keeps what it was told.
+    grep -lsF "$place/first-boot.sh" /var/lib/cloud/instances/*/*.txt* | while read -r copy; do
+        forget "$copy"
+    done || true
     systemctl disable pfedfrz-first-boot.service 2>/dev/null || true
     rm -f "$unit"
     rm -rf "$place"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs a federation's coordinator, and its broker, on this machine.
 #
-#   install-coordinator.sh FOLDER [--wheel FILE] [--python PYTHON]
+#   install-coordinator.sh FOLDER [--wheel FILE] [--python PYTHON] [--adopt-bundle]
 #
 # FOLDER is what `pfedfrz provision` made, with `coordinator/` and `broker/` in it; `authority/`,
 # `devices/` and `monitor/` are not looked at and need not be there. Without `broker/` only the
@@ -12,6 +12,7 @@
 # --wheel FILE      pfedfrz-VERSION-py3-none-any.whl (default: one in FOLDER or beside this script,
 #                   else one that is built from the checkout that this script lies in)
 # --python PYTHON   3.10 or newer (default: python3)
+# --adopt-bundle    FOLDER has another bundle than is installed: go over to it (docs/bundle-updates.md)
 #
 # Run again it changes nothing; with more devices in FOLDER they are let in, without a restart; with
 # another wheel it is an upgrade. Interrupted, it is to be run again. Exit code 0, 1 failed, 2 usage.
@@ -31,7 +32,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/parts/broker.sh"
 use_role coordinator
 
-fleet='' runtime=none wheel='' python=python3
+fleet='' runtime=none wheel='' python=python3 adopt=''
 while [ $# -gt 0 ]; do
     case $1 in
     --wheel)
@@ -42,6 +43,7 @@ while [ $# -gt 0 ]; do
         require_value "$@"
         python=$2 && shift 2
         ;;
+    --adopt-bundle) adopt=yes && shift ;;
     -h | --help) show_help && exit 0 ;;
     -*) usage_error "unknown option $1" ;;
     *)
@@ -53,12 +55,30 @@ done
 [ -n "$fleet" ] || usage_error "which FOLDER? pfedfrz provision makes it"
 folder=$fleet/coordinator
 
+# What it was trained with goes with the state: another bundle is gone over to, not just put there.
+check_same_bundle() {
+    local name there
+    name=$(toml_values "$folder/coordinator.toml" bundle)
+    there=$configuration/coordinator/$name
+    if [ -n "$adopt" ] || [ ! -f "$there" ] || cmp -s "$folder/$name" "$there"; then
+        return 0
+    fi
+    [ ! -e "$state/coordinator/journal.sqlite" ] ||
+        fail "$folder/$name is another bundle than the one that is installed: to go over to it, run this with --adopt-bundle"
+}
+
+adopt_bundle() {
+    cd / && setsid --wait runuser -u "$account" -- "$program/current/bin/pfedfrz" coordinator \
+        --config "$configuration/coordinator/coordinator.toml" --adopt-bundle --check </dev/null 9>&-
+}
+
 require_root
 hold_lock
 check_system
 check_architecture
 check_folder
 check_same_member "--journal delete"
+check_same_bundle
 [ ! -d "$fleet/broker" ] || check_broker "$fleet/broker"
 check_python
 check_runtime
@@ -100,6 +120,13 @@ if [ ! -e "$command_link" ] && [ ! -L "$command_link" ]; then
     changed=yes
     install -d -m 0755 "$(dirname "$command_link")"
     switch_link "$program/current/bin/pfedfrz" "$command_link"
+fi
+if [ -n "$adopt" ]; then
+    if systemd_runs; then
+        systemctl stop "$unit" 2>/dev/null || true
+    fi
+    adopt_bundle || fail "the state did not go over (above): run this again with --adopt-bundle"
+    changed=yes
 fi
 broker_changed=''
 if [ -d "$fleet/broker" ]; then

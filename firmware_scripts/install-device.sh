@@ -62,6 +62,11 @@ said_runtime=$(toml_values "$folder/device.toml" runtime)
 runtime=${runtime:-${said_runtime:-onnxruntime}}
 [ "$runtime" = "${said_runtime:-onnxruntime}" ] ||
     fail "$folder/device.toml says runtime = \"$said_runtime\": change it there, or leave --runtime $runtime out"
+# What reads images is a package more.
+extras=''
+if grep -Eq '^(train|test) *= *"folder:' "$folder/device.toml"; then
+    extras=images
+fi
 check_python
 check_runtime
 require_room "$(dirname "$state")" "$((100 + 2 * folder_mib))"

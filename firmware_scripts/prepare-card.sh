@@ -45,6 +45,10 @@ replace() {
     fi
 }
 
+hint=''
+if grep -qsF "$hook" "$boot/user-data" "$boot/firstrun.sh"; then
+    hint="this card was prepared before: if its board has started with it, run $on_board there as root"
+fi
 replace "$boot/pfedfrz-first-boot.sh" <"$script"
 if [ -f "$boot/user-data" ]; then
     if ! grep -qF "$hook" "$boot/user-data"; then
@@ -87,4 +91,5 @@ FIRSTRUN
 fi
 sync
 echo "prepare-card: $boot is ready, by $way: put the card into the board and switch it on"
+[ -z "$hint" ] || echo "prepare-card: $hint"
 echo "prepare-card: the card holds this device's secrets until its first start: do not lose it"

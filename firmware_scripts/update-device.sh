@@ -111,6 +111,7 @@ if [ -n "$back" ]; then
     exit 0
 fi
 runtime=$(sed -n 's/^runtime=//p' "$program/current/complete")
+extras=$(sed -n 's/^extras=//p' "$program/current/complete")
 python=${python:-$(sed -n 's/^python=//p' "$program/current/complete")}
 check_system
 check_architecture

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from pfedfrz_protocol import ConfigurationError, check_name
+from pfedfrz_protocol import Bundle, ConfigurationError, check_name
 from pfedfrz_storage import (
     load_or_make_identity,
     load_signing_key,
@@ -23,7 +23,13 @@ from .configuration import CoordinatorSettings, load_coordinator_settings
 from .service import CoordinatorService, coordinator_will
 from .worker import WorkerService
 
-__all__ = ["check_coordinator", "rotate_coordinator_key", "run_coordinator", "run_worker"]
+__all__ = [
+    "check_coordinator",
+    "go_over",
+    "rotate_coordinator_key",
+    "run_coordinator",
+    "run_worker",
+]
 
 
 def run_coordinator(
@@ -48,9 +54,7 @@ def run_coordinator(
     with lock_directory(settings.state_dir):
         finish_adoption(settings.state_dir)
         if adopt:
-            adopted = adopt_bundle(settings.state_dir, bundle)
-            for line in adopted.lines if adopted else ["there is no other bundle to go over from"]:
-                say(line)
+            _adopt(settings, bundle, say)
         identity = load_or_make_identity(settings.key_path)
         link = MqttLink(
             access.address,
@@ -64,6 +68,24 @@ def run_coordinator(
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: service.interrupt())
         return service.run()
+
+
+def go_over(configuration: Path, *, say: Callable[[str], None] = print) -> None:
+    """Have the state directory go over to the configured bundle, and do nothing else.
+
+    Errors as above, but for the broker's; ConfigurationError while the coordinator runs.
+    """
+    settings = load_coordinator_settings(configuration)
+    bundle = read_bundle_file(settings.bundle)
+    with lock_directory(settings.state_dir):
+        finish_adoption(settings.state_dir)
+        _adopt(settings, bundle, say)
+
+
+def _adopt(settings: CoordinatorSettings, bundle: Bundle, say: Callable[[str], None]) -> None:
+    adopted = adopt_bundle(settings.state_dir, bundle)
+    for line in adopted.lines if adopted else ["there is no other bundle to go over from"]:
+        say(line)
 
 
 def check_coordinator(configuration: Path) -> CoordinatorSettings:

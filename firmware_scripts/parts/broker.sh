@@ -45,9 +45,14 @@ install_broker() {
     done
 }
 
+# Made in a folder of root's own: in the broker's, its user could lay a link in the way.
 put_broker_file() {
-    install -m 0600 -o mosquitto -g mosquitto "$1" "$broker/$2.new"
-    mv -T "$broker/$2.new" "$broker/$2"
+    local made=$configuration/.broker-new
+    rm -rf "$made"
+    install -d -m 0700 "$made"
+    install -m 0600 -o mosquitto -g mosquitto -T "$1" "$made/$2"
+    mv -T "$made/$2" "$broker/$2"
+    rm -rf "$made"
 }
 
 bring_broker_up() {

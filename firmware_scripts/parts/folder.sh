@@ -93,13 +93,17 @@ stage_folder() {
     rm -rf "$staged/state" "$staged"/*.whl "$staged/first-boot.sh" "$staged/user-data"
     chown -R "$account:$account" "$staged"
     chmod -R go= "$staged"
+    # The account reads it and changes nothing: what root copies from it is what root put there.
+    chown "root:$account" "$staged"
+    chmod 0750 "$staged"
     check_staged "$staged" "$version"
 }
 
-# check_staged FOLDER VERSION: the service's own user reads all files, and the runtime loads.
+# check_staged FOLDER VERSION: the service's own user reads all files, and the runtime loads; away from
+# root's terminal and lock.
 check_staged() {
     local said
-    if ! said=$(cd / && runuser -u "$account" -- "$2/bin/pfedfrz" "$role" --check --config "$1/$role.toml" 2>&1); then
+    if ! said=$(cd / && setsid --wait runuser -u "$account" -- "$2/bin/pfedfrz" "$role" --check --config "$1/$role.toml" 2>&1 </dev/null 9>&-); then
         fail "$(printf '%s' "$said" | tail -n 1 | sed 's/^error: //' | sed "s#$state/\.staged#${folder:-$1}#g")"
     fi
 }
@@ -150,8 +154,8 @@ install_key() {
         return
     fi
     rm -f "$state/$role/$key.successions"
-    [ ! -f "$staged/$key.successions" ] || mv "$staged/$key.successions" "$state/$role/$key.successions"
-    mv "$staged/$key" "$state/$role/$key"
+    [ ! -f "$staged/$key.successions" ] || mv -T "$staged/$key.successions" "$state/$role/$key.successions"
+    mv -T "$staged/$key" "$state/$role/$key"
 }
 
 # Digests of what lies at a name in the folder, given a description.
@@ -162,7 +166,7 @@ digests_of() {
 # Samples grow where they are used: what the folder has as it had it stays away, and what gives way to
 # others is kept beside them.
 install_samples() {
-    local file name there
+    local file name there keep_as number
     for file in "$staged"/*; do
         name=$(basename "$file")
         if [ "$name" = "$role.key" ] || is_configuration "$name"; then
@@ -175,9 +179,13 @@ install_samples() {
         fi
         install -d -m 0750 -o root -g "$account" "$state/data"
         if [ -e "$there" ] && ! diff -rq "$file" "$there" >/dev/null; then
-            rm -rf "$there.before"
-            mv -T "$there" "$there.before"
-            say "$there: the samples that were there are kept as $there.before"
+            keep_as=$there.before
+            for ((number = 2; ; number++)); do
+                [ -e "$keep_as" ] || break
+                keep_as=$there.before-$number
+            done
+            mv -T "$there" "$keep_as"
+            say "$there: the samples that were there are kept as $keep_as"
         fi
         rm -rf "$state/data/.$name.new"
         mv "$file" "$state/data/.$name.new"
@@ -192,7 +200,9 @@ switch_folder() {
     install -d -m 0700 -o "$account" -g "$account" "$state/$role"
     # An uninstallation gave them to root.
     chown -R "$account:$account" "$state/$role"
-    [ ! -d "$state/data" ] || chown -R "$account:$account" "$state/data"
+    if [ -d "$state/data" ] && [ "$(stat -c %G "$state/data")" = root ]; then
+        chown -R "$account:$account" "$state/data"
+    fi
     install_key
     install_samples
     [ ! -d "$configuration/$role" ] || [ -L "$configuration/$role" ] ||

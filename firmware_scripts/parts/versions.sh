@@ -59,7 +59,7 @@ name_version() {
     local digest release
     digest=$(sha256sum "$wheel" | cut -c 1-8)
     release=$(basename "$wheel" | cut -d - -f 2)
-    version=$(versions_of)/$release-$runtime-py$python_version-$digest
+    version=$(versions_of)/$release-$runtime${extras:++$extras}-py$python_version-$digest
 }
 
 is_complete() {
@@ -76,8 +76,10 @@ build_version() {
     mkdir -p "$version"
     "$python" -m venv "$version" || fail "$python could not make a virtual environment in $version"
     case $runtime in
-    onnxruntime | onnxruntime-training | torch) with="[$runtime]" ;;
+    onnxruntime | onnxruntime-training | torch) with=$runtime ;;
     esac
+    [ -z "${extras:-}" ] || with=${with:+$with,}$extras
+    [ -z "$with" ] || with="[$with]"
     run_pip "$version" "install pfedfrz$with" install --quiet "$wheel$with"
     if [ "$runtime" = executorch ]; then
         run_pip "$version" "install executorch" install --quiet --no-deps executorch==1.5.1
@@ -91,7 +93,7 @@ build_version() {
         fail "what pip installed does not fit together: $version/bin/python -m pip check"
     "$version/bin/python" -m compileall -q "$version/lib" >/dev/null || true
     "$version/bin/pfedfrz" --version >/dev/null || fail "what was installed does not run"
-    printf 'runtime=%s\npython=%s\n' "$runtime" "$python" >"$version/.complete"
+    printf 'runtime=%s\npython=%s\nextras=%s\n' "$runtime" "$python" "${extras:-}" >"$version/.complete"
     sync "$version/.complete"
     mv "$version/.complete" "$version/complete"
 }

@@ -20,7 +20,8 @@ __all__ = ["command"]
 @click.option(
     "--adopt-bundle",
     is_flag=True,
-    help="Go over to the bundle of the TOML file, and offer it to the devices.",
+    help="Go over to the bundle of the TOML file, and offer it to the devices; with --check, go over "
+    "and end.",
 )
 @click.option(
     "--check", is_flag=True, help="Only read all its files, and say whether it can start."
@@ -37,12 +38,15 @@ def command(config: Path, adopt_bundle: bool, check: bool, verbose: bool) -> Non
       pfedfrz coordinator --config coordinator.toml
       pfedfrz coordinator --config coordinator.toml --adopt-bundle
     """
-    from pfedfrz_coordinator.process import check_coordinator, run_coordinator
+    from pfedfrz_coordinator.process import check_coordinator, go_over, run_coordinator
 
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    if check and adopt_bundle:
+        go_over(config, say=click.echo)
+        return
     if check:
         settings = check_coordinator(config)
         click.echo(f"the coordinator of {settings.federation} can start")

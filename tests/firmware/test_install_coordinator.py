@@ -94,3 +94,33 @@ def test_uninstalled_it_keeps_the_journal_and_leaves_the_device_alone(device: Bo
     assert device.script("install-coordinator.sh", FLEET).returncode == 0
     gone = device.script("uninstall-coordinator.sh", "--journal", "delete")
     assert "/var/lib/pfedfrz-coordinator is deleted" in gone.stdout
+
+
+BEGIN = """
+from pathlib import Path
+from pfedfrz_coordinator.state import CoordinatorState
+from pfedfrz_storage import read_bundle_file
+bundle = read_bundle_file(Path("/etc/pfedfrz/coordinator/model.pfz"))
+CoordinatorState(Path("/var/lib/pfedfrz-coordinator/coordinator"), bundle).close()
+"""
+
+
+def test_another_bundle_is_gone_over_to_and_not_just_put_there(
+    device: BoardRoot, tmp_path: Path
+) -> None:
+    as_service = ("runuser", "-u", "pfedfrz-coordinator", "--")
+    python = "/opt/pfedfrz-coordinator/current/bin/python"
+    begun = device.run(*as_service, python, "-c", BEGIN)
+    assert begun.returncode == 0, begun.stderr
+    other = tmp_path / "other.pfz"
+    export = ("export", "mlp", "--personal", "front", "--epochs", "3", "-o", str(other))
+    subprocess.run(["python", "-m", "pfedfrz", *export], check=True)
+    (device.path / FLEET[1:] / "coordinator/model.pfz").write_bytes(other.read_bytes())
+    assert "with --adopt-bundle" in refused(device)
+    done = device.script("install-coordinator.sh", FLEET, "--adopt-bundle")
+    assert done.returncode == 0, done.stderr
+    state = device.path / "var/lib/pfedfrz-coordinator/coordinator"
+    assert list(state.glob("replaced/*/journal.sqlite"))
+    assert {path.owner() for path in state.rglob("*")} == {state.owner()}
+    again = device.run(*as_service, python, "-c", BEGIN)
+    assert (again.returncode, again.stderr) == (0, "")

@@ -217,6 +217,26 @@ def test_samples_that_grew_on_the_board_are_not_lost(device: BoardRoot) -> None:
     assert "kept as /var/lib/pfedfrz/data/train.npz.before" in done.stdout
     assert (there / "train.npz").read_bytes() == brought
     assert (there / "train.npz.before").read_bytes() == grown
+    (folder / "train.npz").write_bytes(grown)
+    (there / "train.npz").write_bytes(brought + b"grown")
+    assert device.script("install-device.sh", DEVICE).returncode == 0
+    assert (there / "train.npz.before").read_bytes() == grown
+    assert (there / "train.npz.before-2").read_bytes() == brought + b"grown"
+
+
+def test_a_folder_of_images_brings_what_reads_them(device: BoardRoot) -> None:
+    folder = device.path / DEVICE[1:]
+    for label in range(10):
+        place = folder / "images" / str(label)
+        place.mkdir(parents=True)
+        pixels = bytes(min(255, 20 * label + i % 28) for i in range(28 * 28))
+        (place / "one.pgm").write_bytes(b"P5 28 28 255\n" + pixels)
+    toml = folder / "device.toml"
+    toml.write_text(toml.read_text().replace('train = "train.npz"', 'train = "folder:images"'))
+    done = device.script("install-device.sh", DEVICE)
+    assert done.returncode == 0, done.stderr
+    assert (device.path / STATE / "data/images/7/one.pgm").exists()
+    assert "onnxruntime+images" in str((device.path / "opt/pfedfrz/current").readlink())
 
 
 def test_from_the_checkout_without_a_wheel(board: BoardRoot) -> None:

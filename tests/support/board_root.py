@@ -61,7 +61,7 @@ def _mirror() -> str:
 
 def wheelhouse(wheel: Path) -> Path:
     """The wheels that this project needs on Debian 12, and what builds it."""
-    made = CACHE / f"wheels-{sha256((ROOT / 'pyproject.toml').read_bytes()).hexdigest()[:8]}"
+    made = CACHE / f"wheels-2-{sha256((ROOT / 'pyproject.toml').read_bytes()).hexdigest()[:8]}"
     if not made.exists():
         partial = CACHE / "wheels.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -70,7 +70,7 @@ def wheelhouse(wheel: Path) -> Path:
         options = ["--only-binary=:all:", "--python-version=3.11", "--implementation=cp"]
         options += [f"--platform={kind}" for kind in kinds]
         command = ["python", "-m", "pip", "download", "--quiet", *options, "--dest", partial]
-        subprocess.run([*command, f"{wheel}[onnxruntime]", "hatchling"], check=True)
+        subprocess.run([*command, f"{wheel}[onnxruntime,images]", "hatchling"], check=True)
         (partial / wheel.name).unlink()
         partial.rename(made)
     return made

@@ -101,7 +101,7 @@ from pathlib import Path
 from pfedfrz_coordinator.state import CoordinatorState
 from pfedfrz_storage import read_bundle_file
 bundle = read_bundle_file(Path("/etc/pfedfrz/coordinator/model.pfz"))
-CoordinatorState(Path("/var/lib/pfedfrz-coordinator/coordinator"), bundle).close()
+CoordinatorState(Path("/var/lib/pfedfrz-coordinator/coordinator"), bundle).journal.close()
 """
 
 

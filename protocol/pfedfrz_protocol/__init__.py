@@ -78,6 +78,7 @@ from .messages import (
 )
 from .methods import METHODS, Hyperparameters, Method, find_method
 from .partition import Group, Partition, TensorSpec, partition_by_patterns, uniform_partition
+from .rarely import Rarely
 from .schedule import Phase, Schedule, TrainableSet, copied_name, copy_name
 from .signed import (
     SignedMessage,
@@ -165,6 +166,7 @@ __all__ = [
     "ProtocolError",
     "PublicKey",
     "Purpose",
+    "Rarely",
     "Reassembly",
     "RejectReason",
     "Rejected",

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import msgspec.inspect as types
 
-from pfedfrz_edge import agent, model_download
+from pfedfrz_edge import model_download, publisher
 from pfedfrz_edge.configuration import DeviceSettings
 from pfedfrz_protocol import (
     CHUNK_BYTES,
@@ -306,7 +306,7 @@ def bounds() -> str:
         ("Receive Maximum that is announced", f"{options.receive_maximum}", "chosen"),
         ("Maximum Packet Size that is announced",
          f"{thousands(options.largest_packet_bytes)} bytes", "chosen"),
-        ("delay of a device's last will", f"{agent._WILL_DELAY_S} s", "chosen"),
+        ("delay of a device's last will", f"{publisher._WILL_DELAY_S} s", "chosen"),
         ("unacknowledged packets in flight", f"{limits.window}, or the broker's Receive Maximum",
          "chosen"),
         ("of these, chunks", f"{limits.bulk_window}", "chosen"),

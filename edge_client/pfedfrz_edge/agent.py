@@ -6,44 +6,28 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-
-import msgspec
 
 from pfedfrz_protocol import (
     Bundle,
-    Command,
-    Control,
-    DeviceEvent,
-    DeviceStatus,
-    Heartbeat,
+    BundleInstalled,
+    BundleRefused,
     OperationError,
     PhaseProgress,
     Presence,
-    ProtocolError,
-    RejectReason,
-    RoundAnnouncement,
     SharedCodec,
     Topics,
-    open_tensors,
-    seal_tensors,
-    sign_message,
-    split_chunks,
 )
 from pfedfrz_storage import OwnIdentity
 from pfedfrz_transport import (
     Link,
     LinkDown,
-    LinkOverflow,
     LinkUp,
     Message,
-    PayloadTooLarge,
     Posted,
     Refused,
     ServiceManager,
-    Will,
 )
 
 from .bundle_exchange import BundleChecked
@@ -51,27 +35,21 @@ from .bundle_follower import BundleFollower
 from .conditions import ConditionWatch, watch_conditions
 from .configuration import DeviceSettings
 from .data import DataFeed
-from .download_store import DownloadStore
-from .error_feedback import ErrorFeedback
+from .device_stores import DeviceStores
 from .feature_cache import FeatureBudget
+from .inbox import Inbox
 from .local_training import LocalTraining
-from .model_store import ModelStore
-from .outbox import Outbox, PendingUpdate, SettledRound
-from .personal_store import PersonalStore
+from .publisher import DevicePublisher
 from .runtimes import Runtime
 from .session import DeviceSession
 from .session_exchange import (
     Action,
     Announce,
-    AnnouncementSeen,
     CancelUpload,
     CancelWork,
-    ChunkSeen,
-    CommandSeen,
     Complain,
     ConditionsMet,
     ConditionsUnmet,
-    ControlSeen,
     EvaluationDone,
     Event,
     FetchModel,
@@ -93,54 +71,17 @@ from .session_exchange import (
 )
 from .status import StatusWriter
 from .trust import CoordinatorTrust
-from .worker import Look, SamplesSeen, Tamper, Worker, WorkerContext
+from .work_runner import WorkerEnded, WorkRunner
+from .worker import Look, SamplesSeen, Tamper, WorkerContext
 
-__all__ = ["DeviceAgent", "device_will", "new_boot_id"]
+__all__ = ["DeviceAgent", "new_boot_id"]
 
 log = logging.getLogger(__name__)
-_WILL_DELAY_S = 3
-_JOIN_S = 10.0
-_UPLOAD_TAG = "update"
-
-
-@dataclass(frozen=True)
-class _WorkerEnded:
-    """The worker's thread does nothing more."""
 
 
 def new_boot_id() -> str:
     """A name for one life of a device's process."""
     return secrets.token_hex(8)
-
-
-def device_will(
-    settings: DeviceSettings, bundle: Bundle, boot_id: str, identity: OwnIdentity
-) -> Will:
-    """What the broker says of a device that vanished, a little later: boards reconnect often."""
-    status = _status(settings, bundle, boot_id, identity, Presence.OFFLINE, 0)
-    topic = Topics(settings.federation).device(settings.device, "status")
-    return Will(topic, sign_message(status, topic, identity.key), delay_s=_WILL_DELAY_S)
-
-
-def _status(
-    settings: DeviceSettings,
-    bundle: Bundle,
-    boot_id: str,
-    identity: OwnIdentity,
-    presence: Presence,
-    samples: int,
-    waiting_for: str = "",
-) -> DeviceStatus:
-    return DeviceStatus(
-        presence,
-        boot_id,
-        bundle.manifest.digest,
-        settings.runtime,
-        samples,
-        identity.key.public,
-        identity.successions,
-        waiting_for,
-    )
 
 
 class DeviceAgent:
@@ -171,10 +112,7 @@ class DeviceAgent:
         home = home or settings.state_dir
         self._follower = follower
         self._settings = settings
-        self._bundle = bundle
         self._link = link
-        self._boot_id = boot_id
-        self._identity = identity
         self._clock = clock
         self._manager = manager or ServiceManager()
         self._started_s = self._beaten_s = clock()
@@ -185,9 +123,8 @@ class DeviceAgent:
         self._is_looking = False
         digest = bundle.manifest.digest
         codec = SharedCodec.for_manifest(bundle.manifest)
-        self._outbox = Outbox(home)
-        self._feedback = ErrorFeedback(home, digest, codec.layout)
-        self._context = WorkerContext(
+        self._stores = stores = DeviceStores.open(home, digest, codec)
+        context = WorkerContext(
             LocalTraining(
                 runtime,
                 bundle.manifest,
@@ -197,55 +134,45 @@ class DeviceAgent:
                 budget=FeatureBudget(settings.feature_memory_mib << 20, home),
             ),
             codec,
-            PersonalStore(home, digest),
+            stores.personal,
             settings.encoding,
             boot_id,
             identity.key,
             bundle.initial_personal(),
             link.post,
             tamper,
-            self._feedback,
+            stores.feedback,
             data,
-            models=ModelStore(home, digest),
+            models=stores.models,
         )
         self._trust = CoordinatorTrust(
             settings.state_dir, settings.federation, settings.coordinator_key
         )
-        self._unproved: dict[str, Message] = {}
-        """The last round, control and offer, where no key that is trusted, yet, has signed them."""
-        self._context.personal()  # a store that cannot be read is said now, not in a round
-        self._downloads = DownloadStore(home)
-        settled = self._outbox.settled()
+        context.personal()  # a store that cannot be read is said now, not in a round
+        self._inbox = Inbox(self._topics, settings.device, self._trust, follower)
+        self._publisher = DevicePublisher(settings, bundle, boot_id, identity, link)
+        self._work = WorkRunner(context, follower)
         self._session = DeviceSession(
             settings.device,
             boot_id,
             digest,
             codec,
-            self._pending_update(),
-            (settled.epoch, settled.round) if settled else None,
-            self._downloads.load(codec.max_sealed_bytes),
+            stores.pending_update(identity.key),
+            stores.settled(),
+            stores.downloads.load(codec.max_sealed_bytes),
         )
         self._conditions = conditions or watch_conditions(settings.conditions, clock=clock)
         self._status = StatusWriter(settings, digest, boot_id, self._samples, clock)
-        self._worker: Worker | None = None
-        self._is_paused = False
-        self._next_work: StartWork | None = None
-        self._unsent = 0
-        self._ignored = 0
         self._is_something_unsaid = False
         self._quit = False
 
     def run(self) -> None:
         """Take part until the federation is over or `interrupt` is called."""
-        topics, link = self._topics, self._link
+        link = self._link
         self._look_at_conditions()
         self._say(self._presence)
         self._show_status()
-        for topic in (topics.coordinator_status, topics.round, topics.control):
-            link.subscribe(topic)
-        link.subscribe(topics.device(self._settings.device, "command"))
-        if self._follower:
-            self._follower.subscribe()
+        self._inbox.subscribe(link)
         link.start()
         try:
             link.wait_until_up(self._settings.connect_timeout_s, cancelled=self._waits_no_more)
@@ -254,9 +181,7 @@ class DeviceAgent:
         finally:
             if not (self._follower and self._follower.leaving):
                 self._manager.stopping()  # another life follows otherwise
-            if self._worker:
-                self._worker.cancel()
-                self._worker.join(_JOIN_S)
+            self._work.close()
             if self._follower:
                 self._follower.close()
             self._say(Presence.OFFLINE)
@@ -268,36 +193,13 @@ class DeviceAgent:
         self._manager.turn("waiting for the broker")
         return self._quit
 
-    def _pending_update(self) -> PendingUpdate | None:
-        """The update that waits since before, signed anew if the key was rotated meanwhile."""
-        pending, key = self._outbox.get(), self._identity.key
-        if pending is None:
-            return None
-        try:
-            payload = open_tensors(pending.payload).payload
-        except ProtocolError as error:
-            log.error("the update that waits cannot be used, the round is trained again: %s", error)
-            return None
-        sealed = seal_tensors(bytes(payload), key)  # the same bytes, if the key is the same
-        return msgspec.structs.replace(pending, payload=sealed)
-
     def interrupt(self) -> None:
         """End the process; may be called from a signal handler."""
         self._quit = True
         self._link.wake()
 
     def _say(self, presence: Presence) -> None:
-        status = _status(
-            self._settings,
-            self._bundle,
-            self._boot_id,
-            self._identity,
-            presence,
-            self._samples,
-            self._conditions.waiting_for if presence is Presence.WAITING else "",
-        )
-        topic = self._topics.device(self._settings.device, "status")
-        self._link.publish_retained(topic, sign_message(status, topic, self._identity.key))
+        self._publisher.status(presence, self._samples, self._conditions.waiting_for)
 
     # The loop
 
@@ -318,14 +220,9 @@ class DeviceAgent:
             case Message() as message:
                 self._on_message(message)
             case Posted(PhaseProgress() as progress):
-                # Many, and none of them worth waiting for.
-                self._publish("event", progress, qos=0)
-            case Posted(_WorkerEnded()):
-                self._worker = None
-                if self._follower:
-                    self._follower.work_ended()
-                if self._next_work:
-                    self._start_work(self._next_work)
+                self._publisher.progress(progress)
+            case Posted(WorkerEnded()):
+                self._work.ended()
             case Posted(SamplesSeen(samples)):
                 self._on_samples(samples)
             case Posted(UpdateTrained() | EvaluationDone() | WorkBroken() as done):
@@ -336,7 +233,8 @@ class DeviceAgent:
                 elif self._follower:
                     self._follower.work_done()
             case Posted(BundleChecked() as checked) if self._follower:
-                self._answer(self._follower.checked(checked))
+                for answer in self._follower.checked(checked):
+                    self._publisher.event(answer)
             case _:
                 pass
         if self._look_at_conditions():
@@ -373,13 +271,9 @@ class DeviceAgent:
         if self._is_something_unsaid:
             self._is_something_unsaid = False
             self._feed(LinkRestored())  # whatever was lost, by a link or for want of room
-        heartbeat = Heartbeat(
-            self._boot_id,
-            self._session.state.value,
-            self._session.round,
-            self._beaten_s - self._started_s,
+        self._publisher.heartbeat(
+            self._session.state.value, self._session.round, self._beaten_s - self._started_s
         )
-        self._publish("heartbeat", heartbeat, qos=0)
 
     def _on_samples(self, samples: int) -> None:
         """Say how many samples there are, where that has changed."""
@@ -390,7 +284,7 @@ class DeviceAgent:
 
     def _look_for_the_first_sample(self) -> None:
         """A device without samples is given no round in which it would look by itself."""
-        if self._samples or self._worker or self._is_looking:
+        if self._samples or self._work.is_busy or self._is_looking:
             return
         self._is_looking = True
         # On a thread: to read many files at once would silence the heartbeat.
@@ -398,54 +292,11 @@ class DeviceAgent:
         threading.Thread(target=look.run, name="pfedfrz-look", daemon=True).start()
 
     def _on_message(self, message: Message) -> None:
-        if not message.payload:
-            return  # retained state was cleared
-        try:
-            if message.topic == self._topics.coordinator_status:
-                self._on_coordinator(message)
-                return
-            event = self._understand(message)
-        except ProtocolError as error:
-            if error.reason is RejectReason.WRONG_SIGNATURE and message.topic in (
-                self._topics.round,
-                self._topics.control,
-                self._topics.bundle,
-            ):
-                self._unproved[message.topic] = message
-            self._ignored += 1
-            if self._ignored & (self._ignored - 1) == 0:  # a flood of messages is none of the log
-                log.warning("ignored a message on %s: %s", message.topic, error)
-            return
-        if event:
-            self._feed(event)
-
-    def _on_coordinator(self, message: Message) -> None:
-        if self._trust.hear_status(message.topic, message.payload):
-            # What came before the key was known may be good now.
-            unproved, self._unproved = self._unproved, {}
-            for waiting in unproved.values():
-                self._on_message(waiting)
-
-    def _understand(self, message: Message) -> Event | None:
-        topics, topic, payload = self._topics, message.topic, message.payload
-        if topic == topics.round:
-            announcement = self._trust.open(topic, payload, RoundAnnouncement)
-            return AnnouncementSeen(announcement, self._trust.key or "", message.retained)
-        if topic == topics.control:
-            return ControlSeen(self._trust.open(topic, payload, Control), message.retained)
-        if topic == topics.device(self._settings.device, "command"):
-            command: Command = self._trust.open(topic, payload, Command)  # type: ignore[arg-type]
-            return CommandSeen(command)
-        answers = self._follower.hear(topic, payload, self._trust) if self._follower else None
-        if answers is not None:
-            self._answer(answers)
-            return None
-        chunk = topics.parse_model_chunk(topic)
-        return ChunkSeen(*chunk, payload) if chunk else None
-
-    def _answer(self, answers: Sequence[DeviceEvent]) -> None:
-        for answer in answers:
-            self._publish("event", answer)
+        for heard in self._inbox.hear(message):
+            if isinstance(heard, BundleInstalled | BundleRefused):
+                self._publisher.event(heard)
+            else:
+                self._feed(heard)
 
     # What the session decides
 
@@ -453,7 +304,7 @@ class DeviceAgent:
         for action in self._session.handle(event):
             if isinstance(action, KeepPending):
                 try:
-                    self._outbox.put(action.update)
+                    self._stores.outbox.put(action.update)
                 except OperationError as error:
                     # What would come next is to announce it, which is for kept updates only.
                     self._feed(UpdateNotKept(str(error)))
@@ -471,80 +322,28 @@ class DeviceAgent:
                 for number in numbers:
                     link.unsubscribe(topics.model_chunk(version, number))
             case KeepChunk(transfer, number, data):
-                self._downloads.keep(transfer, number, data)
+                self._stores.downloads.keep(transfer, number, data)
             case StartWork():
-                self._is_paused = False  # work is begun only where the device may train
-                self._start_work(action)
+                self._work.start(action)
             case CancelWork():
-                self._next_work = None
-                if self._worker:
-                    self._worker.cancel()
-            case PauseWork() | ResumeWork():
-                self._pause(isinstance(action, PauseWork))
+                self._work.cancel()
+            case PauseWork():
+                self._work.pause()
+            case ResumeWork():
+                self._work.resume()
             case Announce(said):
-                if not self._publish("event", said):
+                if not self._publisher.event(said):
                     self._is_something_unsaid = True
-            case Upload(number, payload, wanted):
-                chunks = split_chunks(payload)
-                device = self._settings.device
-                items = [(topics.update_chunk(device, number, n), chunks[n]) for n in wanted]
-                try:
-                    link.publish_bulk(items, tag=_UPLOAD_TAG)
-                except (LinkOverflow, PayloadTooLarge) as error:
-                    # The coordinator asks again when its grant has expired.
-                    log.error("the update of round %d cannot be sent: %s", number, error)
+            case Upload():
+                self._publisher.upload(action)
             case CancelUpload():
-                link.drop_bulk(_UPLOAD_TAG)
+                self._publisher.cancel_upload()
             case UpdateAccepted(number):
-                self._feedback.accepted(number)
+                self._stores.feedback.accepted(number)
             case ForgetPending() | RememberSettled():
-                self._settle(action)
+                self._stores.settle(action)
             case Complain(text):
                 log.warning("%s", text)
             case Quit():
                 log.info("the federation is over")
                 self._quit = self._quit or self._settings.exit_when_stopped
-
-    def _start_work(self, work: StartWork) -> None:
-        if self._worker:
-            # Called off, it ends at its next batch. Two may not run at once, since both would
-            # write the personal weights; and to wait here would silence the heartbeat.
-            self._next_work = work
-            return
-        self._next_work = None
-        if self._follower:
-            self._follower.work_begins()
-        self._worker = Worker(self._context, work, lambda: self._link.post(_WorkerEnded()))
-        if self._is_paused:
-            self._worker.pause()
-        self._worker.start()
-
-    def _pause(self, is_paused: bool) -> None:
-        """Hold up the work, or let it go on: that under way, and that which waits for its end."""
-        self._is_paused = is_paused
-        if self._worker and is_paused:
-            self._worker.pause()
-        elif self._worker:
-            self._worker.resume()
-
-    def _settle(self, action: ForgetPending | RememberSettled) -> None:
-        try:
-            if isinstance(action, RememberSettled):
-                self._outbox.settle(SettledRound(action.round, action.epoch))
-            else:
-                self._outbox.clear()
-        except OperationError as error:
-            # It costs work after a restart at most: an update that is offered twice is refused.
-            log.error("%s", error)
-
-    def _publish(self, leaf: str, message: DeviceEvent | Heartbeat, *, qos: int = 1) -> bool:
-        """Whether the link took the message; a queue that is full does not end the device."""
-        topic = self._topics.device(self._settings.device, leaf)
-        try:
-            self._link.publish(topic, sign_message(message, topic, self._identity.key), qos=qos)
-        except (LinkOverflow, PayloadTooLarge) as error:
-            self._unsent += 1
-            if self._unsent & (self._unsent - 1) == 0:  # at powers of two: not a flood on the disk
-                log.warning("a message was not sent (%d so far): %s", self._unsent, error)
-            return False
-        return True

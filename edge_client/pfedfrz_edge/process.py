@@ -21,11 +21,12 @@ from pfedfrz_storage import (
 )
 from pfedfrz_transport import MqttLink, ServiceManager, open_access
 
-from .agent import DeviceAgent, device_will, new_boot_id
+from .agent import DeviceAgent, new_boot_id
 from .bundle_follower import BundleFollower, GoBack, GoOver
 from .bundle_homes import BundleHomes
 from .configuration import LONGEST_S, DeviceSettings, load_device_settings
 from .data import DeviceData, open_device_data
+from .publisher import device_will
 from .runtimes import Runtime, load_runtime
 from .worker import Tamper
 

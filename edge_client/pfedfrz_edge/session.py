@@ -16,38 +16,26 @@ work that has begun is paused between two batches; what is trained already is de
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pfedfrz_protocol import (
     Accepted,
     Control,
-    DesiredState,
-    Evaluated,
     Grant,
     NotAdmitted,
-    Parameters,
     ProtocolError,
     Purpose,
     Rejected,
-    RejectReason,
     RoundAnnouncement,
-    RoundFailed,
     SharedCodec,
-    UpdateReady,
-    chunk_count,
-    describe_transfer,
     next_state,
-    numbers_in,
-    open_tensors,
-    tensors_digest,
 )
 
+from .announced_rounds import AnnouncedRounds
+from .delivery import Delivery
 from .download_store import StoredDownload
-from .model_download import ModelDownload
+from .model_fetch import ModelFetch
 from .outbox import PendingUpdate
 from .session_exchange import (
     Action,
-    Announce,
     AnnouncementSeen,
     CancelUpload,
     CancelWork,
@@ -59,33 +47,19 @@ from .session_exchange import (
     ControlSeen,
     EvaluationDone,
     Event,
-    FetchModel,
-    ForgetPending,
-    KeepChunk,
-    KeepPending,
     LinkRestored,
     PauseWork,
     Quit,
-    RememberSettled,
     ResumeWork,
     StartWork,
-    StopFetching,
-    UpdateAccepted,
     UpdateNotKept,
     UpdateTrained,
-    Upload,
     WorkBroken,
     WorkKey,
 )
 from .session_states import TRANSITIONS, SessionState, Signal
 
 __all__ = ["DeviceSession"]
-
-
-@dataclass(frozen=True)
-class _HeldModel:
-    digest: str
-    tensors: Parameters
 
 
 class DeviceSession:
@@ -105,29 +79,13 @@ class DeviceSession:
         `stored` what has been kept of a model.
         """
         self._device = device
-        self._boot_id = boot_id
-        self._bundle = bundle_digest
-        self._codec = codec
-        self._pending = pending
+        self._rounds = AnnouncedRounds(bundle_digest, settled)
+        self._models = ModelFetch(codec, stored)
+        self._delivery = Delivery(boot_id, pending)
         self._state = SessionState.IDLE
-        self._announcement: RoundAnnouncement | None = None
-        """The newest."""
         self._task: RoundAnnouncement | None = None
         """What the device is busy with: the newest announcement, or one that is still welcome."""
-        self._signer = ""
-        """Whose signature models have: that of the newest announcement."""
-        self._settled: tuple[int, int] = settled or (0, 0)
-        """(epoch, round) of the last announcement that needs nothing more from this device."""
-        self._answer: Evaluated | RoundFailed | None = None
-        """What settled the announced round, where that was not an update."""
-        self._held: _HeldModel | None = None
-        self._stored = stored
-        self._download: ModelDownload | None = None
-        self._downloaded_bytes = 0
-        self._complained_of = ""
         self._may_train = True
-        self._heard = False
-        """Whether a coordinator has been heard in this life."""
 
     @property
     def state(self) -> SessionState:
@@ -137,7 +95,7 @@ class DeviceSession:
     @property
     def round(self) -> int:
         """The number of the last announced round; 0 before the first."""
-        return self._announcement.round if self._announcement else 0
+        return self._rounds.round
 
     def handle(self, event: Event) -> list[Action]:
         """The actions that `event` calls for, in the order in which they must be executed."""
@@ -173,39 +131,24 @@ class DeviceSession:
     # The coordinator speaks
 
     def _on_control(self, control: Control, retained: bool) -> list[Action]:
-        if control.desired is not DesiredState.STOP:
-            self._heard = True
-            return []
-        # What the broker has held since an earlier run is not for a device that waits for the
-        # next. Of a run that this device has seen anything of, the end counts however it comes:
-        # the device may have been away from the broker when it was said.
-        old = self._announcement
-        if (retained and not self._heard) or (old and control.epoch < old.epoch):
+        if not self._rounds.ends_with(control, retained=retained):
             return []
         return [*self._abandon(), Quit()]
 
     def _on_announcement(self, seen: AnnouncementSeen) -> list[Action]:
-        self._heard = True
-        new, old, task = seen.announcement, self._announcement, self._task
-        if old and (new.epoch, new.round) < (old.epoch, old.round):
+        new, task, rounds = seen.announcement, self._task, self._rounds
+        if not rounds.is_news(seen):
             return []
-        # A broker that was killed may bring back what it held long ago, before the coordinator is
-        # there to say its own again. What is said now is followed, whatever was settled in an
-        # earlier life: a coordinator whose clock was set back must not be ignored for ever.
-        if seen.retained and (new.epoch, new.round) < self._settled:
-            return []
-        if new.bundle != self._bundle:
-            return self._refuse_foreign(new.bundle)
-        self._signer = seen.signer
+        if rounds.is_foreign(new):
+            return rounds.refuse(new)
+        rounds.follow(seen)
         selected = self._device in new.selected
         if task and selected and _is_same_work(task, new):
             return self._on_same_work(task, new)
         if task and self._is_welcome(task, new):
-            self._announcement = new
             return self._reannounce()
         actions = self._abandon()
-        self._announcement = new
-        if selected and (new.epoch, new.round) == self._settled:
+        if selected and rounds.is_settled(new):
             return [*actions, *self._reannounce()]
         return [*actions, *self._take_up(new)]
 
@@ -219,8 +162,8 @@ class DeviceSession:
 
     def _take_up(self, new: RoundAnnouncement) -> list[Action]:
         """Begin what is announced, if it is for this device."""
-        self._answer = None
-        self._downloaded_bytes = 0
+        self._delivery.forget_answer()
+        self._models.count_anew()
         return self._begin(new) if self._device in new.selected else []
 
     def _on_same_work(self, old: RoundAnnouncement, new: RoundAnnouncement) -> list[Action]:
@@ -232,70 +175,50 @@ class DeviceSession:
         it may have been lost.
         """
         if self._state is not SessionState.FETCHING:
-            self._announcement = self._task = new
+            self._task = new
             return self._reannounce()
         if (old.epoch, old.model) == (new.epoch, new.model):
             return []
-        actions = self._abandon()
-        self._announcement = new
-        return [*actions, *self._begin(new)]
-
-    def _refuse_foreign(self, bundle: str) -> list[Action]:
-        if self._complained_of == bundle:
-            return []
-        self._complained_of = bundle
-        return [
-            Complain(
-                f"the coordinator runs another bundle ({bundle[:12]}..., this device has "
-                f"{self._bundle[:12]}...): its rounds are ignored until both have the same file"
-            )
-        ]
+        return [*self._abandon(), *self._begin(new)]
 
     def _begin(self, announcement: RoundAnnouncement) -> list[Action]:
         self._task = announcement
-        pending, training = self._pending, announcement.purpose is Purpose.TRAIN
-        wanted = (announcement.round, announcement.model.digest)
-        if pending and training and (pending.round, pending.base) == wanted:
+        if self._delivery.has_update_for(announcement):
             self._move(Signal.RESUME)
-            return self._announce_pending(pending)
-        stale: list[Action] = []
-        if pending:
-            self._pending = None
-            stale = [ForgetPending()]
+            return self._delivery.offer(self._rounds.epoch)
+        stale = self._delivery.forget_update()
         if not self._may_train:
             self._move(Signal.WAIT)
             return stale
         return [*stale, *self._begin_work(announcement)]
 
     def _begin_work(self, announcement: RoundAnnouncement) -> list[Action]:
-        if self._held and self._held.digest == announcement.model.digest:
-            return self._work(announcement, self._held)
-        return self._fetch(announcement)
-
-    def _fetch(self, announcement: RoundAnnouncement) -> list[Action]:
-        model, stored = announcement.model, self._stored
-        self._stored = None
-        if self._download is not None and self._download.transfer == model.transfer:
-            self._move(Signal.FETCH)
-            self._download.ask_again()
-            return [FetchModel(model.version, self._download.ask())]
+        model = announcement.model
+        if self._models.held(model.digest) is not None:
+            return self._work_once_held(announcement)
         try:
-            self._download = ModelDownload(model.transfer, self._codec.max_sealed_bytes)
+            actions = self._models.begin(model, self._rounds.signer)
         except ProtocolError as error:
             self._task = None
             self._move(Signal.SUPERSEDED)
             return [Complain(f"round {announcement.round} cannot be fetched: {error}")]
         self._move(Signal.FETCH)
-        if stored is not None and stored.transfer == model.transfer:
-            payload = self._download.resume(stored.chunks)
-            if payload is not None:
-                return self._open_model(announcement, payload)
-        return [FetchModel(model.version, self._download.ask())]
+        return [*actions, *self._work_once_held(announcement)]
 
-    def _work(self, announcement: RoundAnnouncement, held: _HeldModel) -> list[Action]:
+    def _on_chunk(self, version: int, number: int, data: bytes) -> list[Action]:
+        task = self._task
+        if self._state is not SessionState.FETCHING or task is None:
+            return []
+        actions = self._models.take(version, number, data, self._rounds.signer)
+        return [*actions, *self._work_once_held(task)]
+
+    def _work_once_held(self, announcement: RoundAnnouncement) -> list[Action]:
+        received = self._models.held(announcement.model.digest)
+        if received is None:
+            return []
         self._move(Signal.WORK)
-        key = WorkKey(announcement.round, held.digest)
-        return [StartWork(key, announcement, held.tensors, self._downloaded_bytes)]
+        key = WorkKey(announcement.round, announcement.model.digest)
+        return [StartWork(key, announcement, received, self._models.downloaded_bytes)]
 
     # Whether the device may train
 
@@ -314,60 +237,9 @@ class DeviceSession:
             self._move(Signal.PAUSE)
             return [PauseWork()]
         if self._state is SessionState.FETCHING:
-            actions = self._stop_fetching()
             self._move(Signal.WAIT)
-            return actions
+            return self._models.stop()
         return []
-
-    # The model arrives
-
-    def _on_chunk(self, version: int, number: int, data: bytes) -> list[Action]:
-        announcement, download = self._task, self._download
-        if (
-            self._state is not SessionState.FETCHING
-            or announcement is None
-            or download is None
-            or version != announcement.model.version
-            or number not in download.asked
-        ):
-            return []
-        self._downloaded_bytes += len(data)
-        try:
-            payload = download.take(number, data)
-        except ProtocolError as error:
-            complaint = Complain(f"model {version}, chunk {number}: {error}")
-            let_go = download.start_over(error)
-            if let_go is None:
-                return [complaint]
-            return [
-                complaint, StopFetching(version, let_go), FetchModel(version, download.ask()),
-            ]  # fmt: skip
-        keep = KeepChunk(download.transfer, number, data)
-        if payload is not None:
-            return [keep, *self._stop_fetching(number), *self._open_model(announcement, payload)]
-        actions: list[Action] = [keep]
-        if number not in download.asked:
-            actions.append(StopFetching(version, (number,)))
-        more = download.ask()
-        return [*actions, FetchModel(version, more)] if more else actions
-
-    def _stop_fetching(self, *also: int) -> list[Action]:
-        """Let go of everything that is asked for, and of `also`."""
-        if self._task is None or self._download is None:
-            return []
-        chunks = tuple(sorted({*self._download.asked, *also}))
-        return [StopFetching(self._task.model.version, chunks)] if chunks else []
-
-    def _open_model(self, announcement: RoundAnnouncement, payload: bytes) -> list[Action]:
-        try:
-            _, tensors = self._codec.decode(open_tensors(payload).require_signer(self._signer))
-            if tensors_digest(tensors) != announcement.model.digest:
-                raise ProtocolError(RejectReason.WRONG_DIGEST, "not the announced model")
-        except ProtocolError as error:
-            return [Complain(f"model {announcement.model.version}: {error}")]
-        self._download = None
-        self._held = _HeldModel(announcement.model.digest, tensors)
-        return self._work(announcement, self._held)
 
     # The work ends
 
@@ -383,81 +255,62 @@ class DeviceSession:
     def _on_update(self, key: WorkKey, update: PendingUpdate) -> list[Action]:
         if not self._is_current(key, Purpose.TRAIN):
             return []
-        self._pending = update
         self._move(Signal.UPDATE_MADE)
-        return [KeepPending(update), *self._announce_pending(update)]
+        return self._delivery.keep(update, self._rounds.epoch)
 
     def _on_work_over(self, event: EvaluationDone | WorkBroken) -> list[Action]:
         announcement = self._task
         purpose = Purpose.EVALUATE if isinstance(event, EvaluationDone) else None
         if not self._is_current(event.key, purpose) or announcement is None:
             return []
-        self._settle(announcement.round)
+        self._rounds.settle(announcement.round)
         self._move(Signal.WORK_OVER)
         if isinstance(event, WorkBroken):
-            return [*self._fail(announcement, event.detail), *self._catch_up(announcement)]
+            return self._fail(announcement, event.detail)
         self._task = None
-        self._answer = Evaluated(announcement.round, self._epoch, self._boot_id, event.report)
-        return [Announce(self._answer)]
+        return self._delivery.evaluated(announcement.round, self._rounds.epoch, event.report)
 
     def _on_not_kept(self, detail: str) -> list[Action]:
         """An update that is not on the disk is not offered: a restart would lose it."""
         announcement = self._task
         if self._state is not SessionState.READY or announcement is None:
             return []
-        self._pending = None
-        self._settle(announcement.round)
+        self._rounds.settle(announcement.round)
         self._move(Signal.SETTLED)
-        return [*self._fail(announcement, detail), *self._catch_up(announcement)]
+        return self._fail(announcement, detail)
 
     def _fail(self, announcement: RoundAnnouncement, detail: str) -> list[Action]:
-        number = announcement.round
-        self._answer = RoundFailed(number, self._epoch, self._boot_id, detail)
-        return [Complain(f"round {number}: {detail}"), Announce(self._answer)]
+        failed = self._delivery.failed(announcement.round, self._rounds.epoch, detail)
+        return [*failed, *self._catch_up(announcement)]
 
     # The update goes up
 
-    def _announce_pending(self, pending: PendingUpdate) -> list[Action]:
-        ready = UpdateReady(
-            pending.round,
-            self._epoch,
-            self._boot_id,
-            pending.base,
-            describe_transfer(pending.payload),
-            pending.report,
-        )
-        return [Announce(ready)]
-
     def _reannounce(self) -> list[Action]:
         """Say again what the coordinator may not have heard."""
-        if self._state is SessionState.IDLE and self._answer:
-            return [Announce(self._answer)]
-        if self._pending is None or self._state not in (
-            SessionState.READY,
-            SessionState.UPLOADING,
-        ):
+        if self._state is SessionState.IDLE:
+            return self._delivery.answer_again()
+        if self._state not in (SessionState.READY, SessionState.UPLOADING):
             return []
-        uploading = self._state is SessionState.UPLOADING
+        stop = self._stop_uploading()
         self._move(Signal.INTERRUPTED)
-        stop: list[Action] = [CancelUpload()] if uploading else []
-        return [*stop, *self._announce_pending(self._pending)]
+        return [*stop, *self._delivery.offer(self._rounds.epoch)]
+
+    def _stop_uploading(self) -> list[Action]:
+        return [CancelUpload()] if self._state is SessionState.UPLOADING else []
 
     def _concerns(self, round_number: int, epoch: int) -> bool:
         return (
             self._state in (SessionState.READY, SessionState.UPLOADING)
             and self._task is not None
-            and (self._task.round, self._epoch) == (round_number, epoch)
+            and (self._task.round, self._rounds.epoch) == (round_number, epoch)
         )
 
     def _on_grant(self, grant: Grant) -> list[Action]:
-        if not self._concerns(grant.round, grant.epoch) or self._pending is None:
+        if not self._concerns(grant.round, grant.epoch):
             return []
-        again = self._state is SessionState.UPLOADING
+        stop = self._stop_uploading()
         self._move(Signal.GRANTED)
-        payload = self._pending.payload
-        chunks = numbers_in(grant.chunks, chunk_count(len(payload)))
-        upload = Upload(grant.round, payload, chunks)
-        return [CancelUpload(), upload] if again else [upload]
+        return [*stop, *self._delivery.granted(grant)]
 
     def _on_not_admitted(self, word: NotAdmitted) -> list[Action]:
         """Somebody must act where the coordinator runs; until then this device just waits."""
@@ -468,34 +321,14 @@ class DeviceSession:
         task = self._task
         if not self._concerns(verdict.round, verdict.epoch) or task is None:
             return []
-        uploading = self._state is SessionState.UPLOADING
-        self._settle(task.round)
-        self._pending = None
+        stop = self._stop_uploading()
+        self._rounds.settle(task.round)
         self._move(Signal.SETTLED)
-        actions: list[Action] = [CancelUpload()] if uploading else []
-        if isinstance(verdict, Rejected):
-            actions.append(
-                Complain(
-                    f"round {verdict.round}: the coordinator rejected the update, "
-                    f"{verdict.reason.value}: {verdict.detail}"
-                )
-            )
-        else:
-            actions.append(UpdateAccepted(verdict.round))
-        settled: list[Action] = [RememberSettled(verdict.round, verdict.epoch), ForgetPending()]
-        return [*actions, *settled, *self._catch_up(task)]
-
-    @property
-    def _epoch(self) -> int:
-        """The epoch in which everything is said."""
-        return self._announcement.epoch if self._announcement else 0
-
-    def _settle(self, number: int) -> None:
-        self._settled = (self._epoch, number)
+        return [*stop, *self._delivery.settled(verdict), *self._catch_up(task)]
 
     def _catch_up(self, task: RoundAnnouncement) -> list[Action]:
         """A round of before is finished: go on with the one that is open since."""
-        newest = self._announcement
+        newest = self._rounds.newest
         self._task = None
         if newest is None or newest.round == task.round:
             return []
@@ -506,7 +339,7 @@ class DeviceSession:
         actions: list[Action] = []
         match self._state:
             case SessionState.FETCHING:
-                actions = self._stop_fetching()
+                actions = self._models.stop()
             case SessionState.WORKING | SessionState.PAUSED:
                 actions = [CancelWork()]
             case SessionState.UPLOADING:

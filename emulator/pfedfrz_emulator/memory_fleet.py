@@ -12,9 +12,10 @@ from pathlib import Path
 
 from pfedfrz_coordinator.configuration import CoordinatorSettings
 from pfedfrz_coordinator.service import CoordinatorService, coordinator_will
-from pfedfrz_edge.agent import DeviceAgent, device_will
+from pfedfrz_edge.agent import DeviceAgent
 from pfedfrz_edge.configuration import DataSettings, DeviceSettings
 from pfedfrz_edge.data import LabelledData, LocalData
+from pfedfrz_edge.publisher import device_will
 from pfedfrz_edge.runtimes import load_runtime
 from pfedfrz_protocol import OperationError
 from pfedfrz_storage import load_or_make_identity

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from identities import COORDINATOR, identity_of, key_of, signed
 from numpy.typing import NDArray
 
-from pfedfrz_edge.agent import DeviceAgent, device_will
+from pfedfrz_edge.agent import DeviceAgent
 from pfedfrz_edge.conditions import ConditionWatch
 from pfedfrz_edge.configuration import DataSettings, DeviceSettings
 from pfedfrz_edge.data import LabelledData, LocalData
@@ -24,6 +24,7 @@ from pfedfrz_edge.local_training import LocalTraining, LocalUpdate
 from pfedfrz_edge.model_store import ModelStore
 from pfedfrz_edge.outbox import Outbox
 from pfedfrz_edge.personal_store import PersonalStore, StoredPersonal
+from pfedfrz_edge.publisher import device_will
 from pfedfrz_edge.runtimes import Runtime, StepResult
 from pfedfrz_edge.status.round_history import RoundHistory
 from pfedfrz_edge.status.running_status import read_status

@@ -19,8 +19,8 @@ from message_examples import nasty_json
 from numpy.typing import NDArray
 from recipe import scratch
 
-from pfedfrz_edge import agent as agent_module
 from pfedfrz_edge import bundle_follower as follower_module
+from pfedfrz_edge import work_runner as runner_module
 from pfedfrz_edge.agent import DeviceAgent
 from pfedfrz_edge.bundle_check import BundleCheck
 from pfedfrz_edge.bundle_exchange import BundleChecked
@@ -199,7 +199,7 @@ def target(data: bytes) -> None:
         steps = json.loads(data)
     except (ValueError, RecursionError):
         steps = [{"topic": TOPICS.round, "body": data.decode("latin-1")}]
-    before, agent_module.Worker = agent_module.Worker, _WorkerAtOnce  # type: ignore[misc]
+    before, runner_module.Worker = runner_module.Worker, _WorkerAtOnce  # type: ignore[misc]
     follower_module.BundleCheck = _CheckAtOnce  # type: ignore[misc]
     room = _Room()
     try:
@@ -214,7 +214,7 @@ def target(data: bytes) -> None:
     except ProtocolError as error:
         raise AssertionError("a peer's fault came out") from error
     finally:
-        agent_module.Worker = before  # type: ignore[misc]
+        runner_module.Worker = before  # type: ignore[misc]
         follower_module.BundleCheck = BundleCheck  # type: ignore[misc]
         room.link.close(timeout_s=0)
 

@@ -20,7 +20,7 @@ __all__ = ["command"]
 @click.option(
     "--adopt-bundle",
     is_flag=True,
-    help="Go over to the bundle of the TOML file, and offer it to the devices; with --check, then end.",
+    help="Go over to the TOML file's bundle, and offer it to the devices; with --check, then end.",
 )
 @click.option(
     "--check", is_flag=True, help="Only read all its files, and say whether it can start."

@@ -39,7 +39,6 @@ RUNTIME = "executorch"
 ALL = (TrainableSet.ALL,)
 SETS: dict[str, tuple[TrainableSet, ...]] = {
     "mlp": EVERY_SET,
-    "har-1d": ALL,
     "transformer": ALL,
     "layers": ALL,
     "tied-pool": (TrainableSet.PERSONAL, TrainableSet.ALL),

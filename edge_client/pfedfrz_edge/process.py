@@ -24,6 +24,7 @@ from pfedfrz_transport import MqttLink, ServiceManager, open_access
 from .agent import DeviceAgent, device_will, new_boot_id
 from .bundle_follower import BundleFollower, GoBack, GoOver
 from .bundle_homes import BundleHomes
+from .bundle_in_use import bundle_that_runs
 from .configuration import LONGEST_S, DeviceSettings, load_device_settings
 from .data import DeviceData, open_device_data
 from .runtimes import Runtime, load_runtime
@@ -169,7 +170,7 @@ def check_device(configuration: Path) -> DeviceSettings:
     """
     settings = load_device_settings(configuration)
     open_access(settings.broker, settings.tls, settings.password_file)
-    bundle = read_bundle_file(settings.bundle)
+    bundle = bundle_that_runs(settings).bundle  # which an update may have brought
     read_local_data(settings, bundle)
     load_runtime(settings.runtime, bundle, settings.compute_device)
     if settings.key_file is not None:

@@ -40,6 +40,8 @@ from .bundle_exchange import Standing
 from .bundle_record import BundleRecord, Refusal, load_record, save_record
 from .carry_over import CarriedOver, carry_over
 from .download_store import DownloadStore
+from .error_feedback import ErrorFeedback
+from .model_store import ModelStore
 from .personal_store import PersonalStore, StoredPersonal
 
 __all__ = ["MOST_ATTEMPTS", "BundleHomes"]
@@ -290,10 +292,12 @@ class BundleHomes:
         return True
 
     def _clear(self, needed: set[str]) -> None:
-        """Remove what can be fetched again; personal weights stay where they are."""
+        """Remove what can be had again; personal weights and an update that waits stay."""
         kept = {self._home(digest) for digest in needed}
         for folder in {self._state_dir, *self.folder.glob("*")} - kept:
             shutil.rmtree(folder / "download", ignore_errors=True)
+            ModelStore(folder, "").forget()
+            ErrorFeedback(folder, "", ()).forget()
             if folder != self._state_dir:  # where a person may have put anything
                 with contextlib.suppress(OSError):
                     (folder / _ARCHIVE).unlink(missing_ok=True)

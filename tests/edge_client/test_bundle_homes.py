@@ -186,6 +186,26 @@ def test_after_its_first_work_it_stays_and_what_can_be_fetched_again_goes(tmp_pa
     )  # fmt: skip
 
 
+def test_models_of_bundles_that_are_not_needed_go_and_personal_weights_and_updates_stay(
+    tmp_path: Path,
+) -> None:
+    own_weights(tmp_path, FIRST, 7.0)
+    lasting = {"personal-000000001.safetensors", "pending-update.msgpack", "settled-round.msgpack",
+               "model-mine.safetensors"}  # fmt: skip
+    passing = {"model-000000003.safetensors", "model-000000004.safetensors",
+               "error-feedback.safetensors", "error-feedback-waiting.safetensors"}  # fmt: skip
+    for name in (lasting | passing) - {"personal-000000001.safetensors"}:
+        (tmp_path / name).write_bytes(b"a")
+    homes = BundleHomes(tmp_path, FIRST)
+    install(homes, SECOND, 5)
+    homes.pass_trial()
+    assert passing | lasting <= {path.name for path in tmp_path.iterdir()}  # one may go back
+    install(homes, THIRD, 6)
+    homes.pass_trial()
+    assert {path.name for path in tmp_path.glob("*.*")} == lasting | {"bundle.json"}
+    assert PersonalStore(tmp_path, FIRST.manifest.digest).load() is not None
+
+
 def test_what_a_person_configures_afterwards_wins_until_a_newer_offer(tmp_path: Path) -> None:
     own_weights(tmp_path, FIRST, 7.0)
     install(BundleHomes(tmp_path, FIRST), SECOND, 5)

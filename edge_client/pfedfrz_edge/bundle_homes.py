@@ -86,6 +86,11 @@ class BundleHomes:
         return self._record.active if self._record else self._configured.manifest.digest
 
     @property
+    def _proved(self) -> str:
+        """Digest of the bundle that has last done its work."""
+        return (self._record.previous if self._record else "") or self.active
+
+    @property
     def home(self) -> Path:
         """Where the stores of the active bundle are."""
         return self._home(self.active)
@@ -172,6 +177,8 @@ class BundleHomes:
     def install(self, offer: BundleOffer) -> None:
         """Go over to the offered bundle, which was found to work and is on trial from now on.
 
+        The way back stays the bundle that has last done its work: one that is on trial is left
+        for good, and the proved one, if that is what is offered, is not on trial again.
         OperationError or ConfigurationError when that is not possible; then nothing has changed.
         """
         bundle = read_bundle_file(self.offered)
@@ -179,6 +186,7 @@ class BundleHomes:
             raise ConfigurationError(f"{self.offered} is not the bundle that was offered")
         carried = self._bring_over(bundle)
         record, home = self._ours(), self._home(offer.bundle)
+        previous = "" if offer.bundle == self._proved else self._proved
         make_directory(home, mode=0o700)
         put_in_place({self.offered: home / _ARCHIVE})
         refused = {d: r for d, r in record.refused.items() if d != offer.bundle}
@@ -186,7 +194,7 @@ class BundleHomes:
             msgspec.structs.replace(
                 record,
                 active=offer.bundle,
-                previous=record.active,
+                previous=previous,
                 attempts=0,
                 serial=max(record.serial, offer.serial),
                 followed=max(record.followed, offer.serial),
@@ -195,26 +203,33 @@ class BundleHomes:
             )
         )
         shutil.rmtree(self.folder / "download", ignore_errors=True)
+        if not previous:
+            self._clear({offer.bundle})
         log.info("going over to the bundle %s...: %s", offer.bundle[:12], carried.line)
 
     def _bring_over(self, bundle: Bundle) -> CarriedOver:
-        """Put the device's own weights into the new bundle's store; both stores hold them then."""
-        store = PersonalStore(self._home(bundle.manifest.digest), bundle.manifest.digest)
+        """Put the device's own weights into the new bundle's store; both stores hold them then.
+
+        They are those of the proved bundle: one on trial has trained none that are worth keeping,
+        and may have no place for some.
+        """
+        digest, proved = bundle.manifest.digest, self._proved
+        store = PersonalStore(self._home(digest), digest)
         carried = carry_over(
             bundle,
-            _personal(PersonalStore(self.home, self.active)),
-            self._last_received(),
+            _personal(PersonalStore(self._home(proved), proved)),
+            self._last_received(proved),
             _personal(store),
         )
-        if carried.carried or carried.received:
+        if digest != proved and (carried.carried or carried.received):
             store.save(StoredPersonal(carried.weights, 0, 0))
         return carried
 
-    def _last_received(self) -> Parameters:
+    def _last_received(self, digest: str) -> Parameters:
         """The shared weights as they last came whole; nothing when they are not on the disk."""
         try:
-            codec = SharedCodec.for_manifest(self.read().manifest)
-            stored = DownloadStore(self.home).load(codec.max_sealed_bytes)
+            codec = SharedCodec.for_manifest(self._read(digest).manifest)
+            stored = DownloadStore(self._home(digest)).load(codec.max_sealed_bytes)
             if stored is None:
                 return {}
             reassembly = Reassembly(stored.transfer, codec.max_sealed_bytes)

@@ -34,6 +34,8 @@ from pfedfrz_protocol import (
     SharedCodec,
     open_tensors,
 )
+from pfedfrz_protocol.messages import MAX_TEXT
+from pfedfrz_protocol.one_line import one_line
 from pfedfrz_storage import make_directory, put_in_place, read_bundle_file, remove_leftovers
 
 from .bundle_exchange import Standing
@@ -293,6 +295,7 @@ class BundleHomes:
         record = self._record
         if record is None or not record.on_trial:
             return False
+        detail = one_line(detail, MAX_TEXT)  # a runtime may say anything of a bad bundle
         refusal = Refusal(record.followed, f"tried, and gone back: {detail}", lasting=True)
         self._save(
             msgspec.structs.replace(

@@ -218,6 +218,18 @@ def test_the_proved_bundle_offered_during_a_trial_is_not_on_trial_again(tmp_path
     assert (record.previous, record.attempts, record.followed) == ("", 0, 6)
 
 
+def test_what_a_bundle_says_is_one_printable_line_in_the_log_and_in_the_record(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    homes = BundleHomes(tmp_path, FIRST)
+    install(homes, SECOND, 5)
+    assert homes.go_back("broke\x1b[2J\nforged")
+    detail = homes.refusals[SECOND.manifest.digest].detail
+    assert detail == r"tried, and gone back: broke\x1b[2J\nforged"
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+    assert caplog.records
+
+
 def test_models_of_bundles_that_are_not_needed_go_and_personal_weights_and_updates_stay(
     tmp_path: Path,
 ) -> None:

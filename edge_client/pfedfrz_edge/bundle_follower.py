@@ -188,6 +188,8 @@ class BundleFollower:
             case RememberRefusal(offer, detail):
                 self._homes.refuse(offer, detail)
             case Tell(text, is_fault):
-                log.log(logging.WARNING if is_fault else logging.INFO, "%s", one_line(text, MAX_TEXT))
+                log.log(
+                    logging.WARNING if is_fault else logging.INFO, "%s", one_line(text, MAX_TEXT)
+                )
             case _:
                 pass

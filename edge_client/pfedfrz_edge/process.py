@@ -115,9 +115,7 @@ class _Lives:
             self.settings = msgspec.structs.replace(self.settings, connect_timeout_s=LONGEST_S)
 
     def _equip(self) -> _Equipment:
-        return load_beside(
-            self.manager, _LOADING, lambda: _equip(self.settings, self.homes.read())
-        )
+        return load_beside(self.manager, _LOADING, lambda: _equip(self.settings, self.homes.read()))
 
     def _begin(self, equipment: _Equipment) -> tuple[DeviceAgent, BundleFollower]:
         settings, identity, bundle = self.settings, self.identity, equipment.bundle

@@ -153,7 +153,10 @@ def broken_manifests() -> list[tuple[Manifest, str]]:
         (with_manifest(format_version=2), "format version 2"),
         (with_manifest(parameters=(row, row)), "occurs twice"),
         (with_manifest(parameters=()), "0 parameters"),
-        (with_manifest(model="tiny\x1b[2J"), r"the name 'tiny\\x1b\[2J' has characters that cannot"),
+        (
+            with_manifest(model="tiny\x1b[2J"),
+            r"the name 'tiny\\x1b\[2J' has characters that cannot",
+        ),
         (
             with_manifest(parameters=(msgspec.structs.replace(row, name="a\nb"),)),
             r"the name 'a\\nb' has characters that cannot be printed",

@@ -187,8 +187,8 @@ def _check(manifest: Manifest) -> None:
     bad = next((name for name in shown if not name.isprintable()), None)
     if bad is not None:  # it would act on the terminal of whoever reads it
         raise BundleError(
-            f"manifest.json is inconsistent: the name '{one_line(bad, _MOST_SHOWN)}' has characters "
-            "that cannot be printed"
+            f"manifest.json is inconsistent: the name '{one_line(bad, _MOST_SHOWN)}' has "
+            "characters that cannot be printed"
         )
     if len(set(names)) != len(names):
         faults.append("a parameter name occurs twice")

@@ -93,7 +93,7 @@ def _check_samples(folder: Path, found: Collection[str]) -> None:
     data = read_configuration(path, _Device).data
     for key, source in (("train", data.train), ("test", data.test)):
         place = None if source is None else _place(source)
-        if place is None or os.path.isabs(place):
+        if place is None or Path(place).is_absolute():
             continue  # the board has it already, or will
         if os.path.normpath(place) not in (*found, "."):
             raise ConfigurationError(

@@ -18,6 +18,8 @@ from pfedfrz_protocol import (
     OperationError,
     Topics,
 )
+from pfedfrz_protocol.messages import MAX_TEXT
+from pfedfrz_protocol.one_line import one_line
 from pfedfrz_transport import Link
 
 from .bundle_check import BundleCheck
@@ -186,6 +188,8 @@ class BundleFollower:
             case RememberRefusal(offer, detail):
                 self._homes.refuse(offer, detail)
             case Tell(text, is_fault):
-                log.log(logging.WARNING if is_fault else logging.INFO, "%s", text)
+                log.log(
+                    logging.WARNING if is_fault else logging.INFO, "%s", one_line(text, MAX_TEXT)
+                )
             case _:
                 pass

@@ -34,12 +34,16 @@ from pfedfrz_protocol import (
     SharedCodec,
     open_tensors,
 )
+from pfedfrz_protocol.messages import MAX_TEXT
+from pfedfrz_protocol.one_line import one_line
 from pfedfrz_storage import make_directory, put_in_place, read_bundle_file, remove_leftovers
 
 from .bundle_exchange import Standing
 from .bundle_record import BundleRecord, Refusal, load_record, save_record
 from .carry_over import CarriedOver, carry_over
 from .download_store import DownloadStore
+from .error_feedback import ErrorFeedback
+from .model_store import ModelStore
 from .personal_store import PersonalStore, StoredPersonal
 
 __all__ = ["MOST_ATTEMPTS", "BundleHomes"]
@@ -82,6 +86,11 @@ class BundleHomes:
     def active(self) -> str:
         """Digest of the bundle to run."""
         return self._record.active if self._record else self._configured.manifest.digest
+
+    @property
+    def _proved(self) -> str:
+        """Digest of the bundle that has last done its work."""
+        return (self._record.previous if self._record else "") or self.active
 
     @property
     def home(self) -> Path:
@@ -170,6 +179,8 @@ class BundleHomes:
     def install(self, offer: BundleOffer) -> None:
         """Go over to the offered bundle, which was found to work and is on trial from now on.
 
+        The way back stays the bundle that has last done its work: one that is on trial is left
+        for good, and the proved one, if that is what is offered, is not on trial again.
         OperationError or ConfigurationError when that is not possible; then nothing has changed.
         """
         bundle = read_bundle_file(self.offered)
@@ -177,6 +188,7 @@ class BundleHomes:
             raise ConfigurationError(f"{self.offered} is not the bundle that was offered")
         carried = self._bring_over(bundle)
         record, home = self._ours(), self._home(offer.bundle)
+        previous = "" if offer.bundle == self._proved else self._proved
         make_directory(home, mode=0o700)
         put_in_place({self.offered: home / _ARCHIVE})
         refused = {d: r for d, r in record.refused.items() if d != offer.bundle}
@@ -184,7 +196,7 @@ class BundleHomes:
             msgspec.structs.replace(
                 record,
                 active=offer.bundle,
-                previous=record.active,
+                previous=previous,
                 attempts=0,
                 serial=max(record.serial, offer.serial),
                 followed=max(record.followed, offer.serial),
@@ -193,26 +205,33 @@ class BundleHomes:
             )
         )
         shutil.rmtree(self.folder / "download", ignore_errors=True)
+        if not previous:
+            self._clear({offer.bundle})
         log.info("going over to the bundle %s...: %s", offer.bundle[:12], carried.line)
 
     def _bring_over(self, bundle: Bundle) -> CarriedOver:
-        """Put the device's own weights into the new bundle's store; both stores hold them then."""
-        store = PersonalStore(self._home(bundle.manifest.digest), bundle.manifest.digest)
+        """Put the device's own weights into the new bundle's store; both stores hold them then.
+
+        They are those of the proved bundle: one on trial has trained none that are worth keeping,
+        and may have no place for some.
+        """
+        digest, proved = bundle.manifest.digest, self._proved
+        store = PersonalStore(self._home(digest), digest)
         carried = carry_over(
             bundle,
-            _personal(PersonalStore(self.home, self.active)),
-            self._last_received(),
+            _personal(PersonalStore(self._home(proved), proved)),
+            self._last_received(proved),
             _personal(store),
         )
-        if carried.carried or carried.received:
+        if digest != proved and (carried.carried or carried.received):
             store.save(StoredPersonal(carried.weights, 0, 0))
         return carried
 
-    def _last_received(self) -> Parameters:
+    def _last_received(self, digest: str) -> Parameters:
         """The shared weights as they last came whole; nothing when they are not on the disk."""
         try:
-            codec = SharedCodec.for_manifest(self.read().manifest)
-            stored = DownloadStore(self.home).load(codec.max_sealed_bytes)
+            codec = SharedCodec.for_manifest(self._read(digest).manifest)
+            stored = DownloadStore(self._home(digest)).load(codec.max_sealed_bytes)
             if stored is None:
                 return {}
             reassembly = Reassembly(stored.transfer, codec.max_sealed_bytes)
@@ -276,6 +295,7 @@ class BundleHomes:
         record = self._record
         if record is None or not record.on_trial:
             return False
+        detail = one_line(detail, MAX_TEXT)  # a runtime may say anything of a bad bundle
         refusal = Refusal(record.followed, f"tried, and gone back: {detail}", lasting=True)
         self._save(
             msgspec.structs.replace(
@@ -290,10 +310,12 @@ class BundleHomes:
         return True
 
     def _clear(self, needed: set[str]) -> None:
-        """Remove what can be fetched again; personal weights stay where they are."""
+        """Remove what can be had again; personal weights and an update that waits stay."""
         kept = {self._home(digest) for digest in needed}
         for folder in {self._state_dir, *self.folder.glob("*")} - kept:
             shutil.rmtree(folder / "download", ignore_errors=True)
+            ModelStore(folder, "").forget()
+            ErrorFeedback(folder, "", ()).forget()
             if folder != self._state_dir:  # where a person may have put anything
                 with contextlib.suppress(OSError):
                     (folder / _ARCHIVE).unlink(missing_ok=True)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pfedfrz_protocol import Bundle, Parameters
+from pfedfrz_protocol.messages import MAX_TEXT
+from pfedfrz_protocol.one_line import one_line
 
 __all__ = ["CarriedOver", "carry_over"]
 
@@ -42,7 +44,7 @@ class CarriedOver:
         ):
             if names:
                 parts.append(f"{len(names)} {text}: {_named(names)}")
-        return "; ".join(parts)
+        return one_line("; ".join(parts), MAX_TEXT)  # names are the bundle's
 
 
 def _named(names: Sequence[str]) -> str:

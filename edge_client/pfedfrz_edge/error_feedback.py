@@ -62,6 +62,12 @@ class ErrorFeedback:
             with contextlib.suppress(OSError):
                 self._kept.unlink(missing_ok=True)
 
+    def forget(self) -> None:
+        """Remove it, also what waits: losing it costs accuracy and nothing else."""
+        for path in (self._kept, self._waiting):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
     def _load(self) -> Parameters | None:
         try:
             remainder, notes = load_tensors(self._kept)

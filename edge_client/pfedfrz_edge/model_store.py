@@ -81,6 +81,12 @@ class ModelStore:
                     raise
         raise OperationError(f"the models in {self._directory} change all the time; try again")
 
+    def forget(self) -> None:
+        """Remove all of them, of whichever bundle: a round that is trained makes a new one."""
+        for path in self._files():
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
     def _files(self) -> list[Path]:
         """The kept files, newest first."""
         named = self._directory.glob("model-*.safetensors")

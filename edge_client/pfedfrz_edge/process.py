@@ -11,6 +11,8 @@ from pathlib import Path
 import msgspec
 
 from pfedfrz_protocol import Bundle, PfedfrzError
+from pfedfrz_protocol.messages import MAX_TEXT
+from pfedfrz_protocol.one_line import one_line
 from pfedfrz_storage import (
     OwnIdentity,
     load_or_make_identity,
@@ -24,8 +26,10 @@ from pfedfrz_transport import MqttLink, ServiceManager, open_access
 from .agent import DeviceAgent, new_boot_id
 from .bundle_follower import BundleFollower, GoBack, GoOver
 from .bundle_homes import BundleHomes
+from .bundle_in_use import bundle_that_runs
 from .configuration import LONGEST_S, DeviceSettings, load_device_settings
 from .data import DeviceData, open_device_data
+from .loading import load_beside
 from .publisher import device_will
 from .runtimes import Runtime, load_runtime
 from .worker import Tamper
@@ -33,6 +37,8 @@ from .worker import Tamper
 __all__ = ["check_device", "read_local_data", "rotate_device_key", "run_device"]
 
 log = logging.getLogger(__name__)
+_LOADING = "loading samples and runtime"
+_INSTALLING = "installing a bundle"
 
 
 def read_local_data(settings: DeviceSettings, bundle: Bundle) -> DeviceData:
@@ -51,15 +57,15 @@ def run_device(configuration: Path, tamper: Tamper | None = None) -> None:
     settings = load_device_settings(configuration)
     open_access(settings.broker, settings.tls, settings.password_file)
     configured = read_bundle_file(settings.bundle)
-    equipment = None
+    equipment, manager = None, ServiceManager(os.environ)
     if not BundleHomes.are_kept(settings.state_dir):
-        equipment = _equip(settings, configured)  # what is wrong is said before anything is made
+        # What is wrong is said before anything is made.
+        equipment = load_beside(manager, _LOADING, lambda: _equip(settings, configured))
     with lock_directory(settings.state_dir, mode=0o700):
         identity = load_or_make_identity(settings.key_path)
         homes = BundleHomes(settings.state_dir, configured)
         homes.follow_the_person()
-        lives = _Lives(settings, configuration, identity, homes, tamper, ServiceManager(os.environ))
-        lives.run(equipment)
+        _Lives(settings, configuration, identity, homes, tamper, manager).run(equipment)
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class _Lives:
             self.settings = msgspec.structs.replace(self.settings, connect_timeout_s=LONGEST_S)
 
     def _equip(self) -> _Equipment:
-        return _equip(self.settings, self.homes.read())
+        return load_beside(self.manager, _LOADING, lambda: _equip(self.settings, self.homes.read()))
 
     def _begin(self, equipment: _Equipment) -> tuple[DeviceAgent, BundleFollower]:
         settings, identity, bundle = self.settings, self.identity, equipment.bundle
@@ -151,10 +157,11 @@ class _Lives:
         match follower.leaving:
             case GoOver(offer):
                 try:
-                    self.homes.install(offer)
+                    load_beside(self.manager, _INSTALLING, lambda: self.homes.install(offer))
                 except PfedfrzError as error:
-                    log.error("the bundle %s... cannot be installed: %s", offer.bundle[:12], error)
-                    self.homes.refuse(offer, str(error))
+                    detail = one_line(f"{error}", MAX_TEXT)
+                    log.error("the bundle %s... cannot be installed: %s", offer.bundle[:12], detail)
+                    self.homes.refuse(offer, detail)
                 return True
             case GoBack(detail):
                 return self.homes.go_back(detail)
@@ -170,7 +177,7 @@ def check_device(configuration: Path) -> DeviceSettings:
     """
     settings = load_device_settings(configuration)
     open_access(settings.broker, settings.tls, settings.password_file)
-    bundle = read_bundle_file(settings.bundle)
+    bundle = bundle_that_runs(settings).bundle  # which an update may have brought
     read_local_data(settings, bundle)
     load_runtime(settings.runtime, bundle, settings.compute_device)
     if settings.key_file is not None:

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from pfedfrz_protocol.one_line import one_line
+
 if TYPE_CHECKING:
     from pfedfrz_edge.status import Overview, RoundRecord
     from pfedfrz_edge.status.overview import FileFacts
 
 __all__ = ["command"]
+
+_LONGEST_ROW = 2000
 
 
 @click.command("status")
@@ -45,7 +49,8 @@ def command(config: Path, rounds: int, as_json: bool) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(content), indent=2))
         return
     for title, text in _rows(overview):
-        click.echo(f"{title:<13} {text}")
+        # Names and faults come from elsewhere too: from a bundle, from a broker.
+        click.echo(one_line(f"{title:<13} {text}", _LONGEST_ROW))
 
 
 def _rows(view: Overview) -> list[tuple[str, str]]:

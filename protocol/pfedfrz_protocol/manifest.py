@@ -13,6 +13,7 @@ import msgspec
 
 from .errors import BundleError, ConfigurationError
 from .loss import LossSpec
+from .one_line import one_line
 from .partition import Group, Partition, TensorSpec
 from .schedule import Schedule, TrainableSet
 from .strict_json import decode_json
@@ -35,6 +36,7 @@ MAX_PARAMETERS = 10_000
 MAX_ELEMENTS = 1 << 31
 MAX_RANK = 8
 MAX_BATCH = 1 << 20
+_MOST_SHOWN = 80
 MAX_TOKENS = 1 << 24  # what float32 can count
 
 
@@ -181,6 +183,13 @@ def _check(manifest: Manifest) -> None:
     faults: list[str] = []
     if not 1 <= len(rows) <= MAX_PARAMETERS:
         faults.append(f"{len(rows)} parameters (want 1 to {MAX_PARAMETERS})")
+    shown = (manifest.model, *names, *manifest.personal_patterns, *manifest.runtimes)
+    bad = next((name for name in shown if not name.isprintable()), None)
+    if bad is not None:  # it would act on the terminal of whoever reads it
+        raise BundleError(
+            f"manifest.json is inconsistent: the name '{one_line(bad, _MOST_SHOWN)}' has "
+            "characters that cannot be printed"
+        )
     if len(set(names)) != len(names):
         faults.append("a parameter name occurs twice")
     if any(row.dtype != "float32" for row in rows) or manifest.input.dtype != "float32":

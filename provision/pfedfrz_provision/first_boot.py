@@ -21,6 +21,7 @@ from pathlib import Path
 
 from pfedfrz_protocol import ConfigurationError, OperationError
 
+from .board_folder import files_for_board
 from .changes import NewFile, apply_changes
 
 __all__ = ["CLOUD_INIT", "SCRIPT", "FirstBoot", "write_first_boot"]
@@ -60,19 +61,12 @@ class FirstBoot:
     def for_device(self, folder: Path) -> dict[str, NewFile]:
         """`first-boot.sh` and `user-data` for the board that gets this folder; both hold secrets.
 
-        The same folder gives the same bytes.
+        The same folder gives the same bytes. Raises ConfigurationError as `files_for_board`.
         """
         own = {
-            f"device/{path.name}": _read(path)
-            for path in sorted(folder.iterdir())
-            if path.is_file() and path.name not in (SCRIPT, CLOUD_INIT) and path.name[0] != "."
+            f"device/{name}": None if path is None else _read(path)
+            for name, path in _of_board(folder).items()
         }
-        held = sum(map(len, own.values()))
-        if held > _MOST_BYTES:
-            raise ConfigurationError(
-                f"{folder} holds {held >> 20} MiB, a first boot carries {_MOST_BYTES >> 20}: "
-                "bring samples to the board in another way"
-            )
         script = self.script + base64.encodebytes(_archive({**self.files, **own}))
         return {SCRIPT: NewFile(script, 0o600), CLOUD_INIT: NewFile(_cloud_init(script), 0o600)}
 
@@ -82,13 +76,20 @@ def write_first_boot(
 ) -> tuple[str, ...]:
     """Make the files of those devices whose folder is still here with its secrets; their names.
 
-    Raises ConfigurationError for what cannot be read, and OperationError when the disk refuses.
+    Raises ConfigurationError for what cannot be read and for samples that are not there, before
+    any file is made, and OperationError when the disk refuses.
     """
     folders = {name: directory / "devices" / name for name in devices}
     ready = {name: folder for name, folder in folders.items() if (folder / _SECRET).exists()}
     for folder in ready.values():
+        _of_board(folder)
+    for folder in ready.values():
         apply_changes(folder, first_boot.for_device(folder))
     return tuple(ready)
+
+
+def _of_board(folder: Path) -> dict[str, Path | None]:
+    return files_for_board(folder, (SCRIPT, CLOUD_INIT), _MOST_BYTES)
 
 
 def _firmware_scripts() -> dict[str, bytes]:
@@ -104,15 +105,20 @@ def _firmware_scripts() -> dict[str, bytes]:
     raise OperationError(f"{here}: the firmware scripts are not there: install pfedfrz again")
 
 
-def _archive(files: Mapping[str, bytes]) -> bytes:
+def _archive(files: Mapping[str, bytes | None]) -> bytes:
+    """A tar of the files, gzipped; None is a folder."""
     buffer = io.BytesIO()
     # No times and no owners: what is the same has the same bytes.
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
         for name, data in files.items():
             entry = tarfile.TarInfo(name)
+            if data is None:
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o700
+                archive.addfile(entry)
+                continue
             entry.size = len(data)
             entry.mode = 0o700 if name.endswith(".sh") else 0o600
             archive.addfile(entry, io.BytesIO(data))

@@ -186,6 +186,70 @@ def test_after_its_first_work_it_stays_and_what_can_be_fetched_again_goes(tmp_pa
     )  # fmt: skip
 
 
+def test_an_offer_during_a_trial_leaves_the_proved_bundle_the_way_back(tmp_path: Path) -> None:
+    own_weights(tmp_path, FIRST, 7.0)
+    homes = BundleHomes(tmp_path, FIRST)
+    install(homes, SECOND, 5)
+    own_weights(homes.home, SECOND, 8.0)  # of a round that was not done
+    install(homes, THIRD, 6)
+    weights = loaded(homes).weights
+    assert np.unique(weights["front.bias"]).tolist() == [7.0]  # which the second has no place for
+    assert np.unique(weights["front.weight"]).tolist() == [7.0]
+    assert homes.go_back("no memory")
+    assert homes.active == FIRST.manifest.digest
+    assert loaded(homes).round == 3
+
+
+def test_the_proved_bundle_offered_during_a_trial_is_not_on_trial_again(tmp_path: Path) -> None:
+    own_weights(tmp_path, FIRST, 7.0)
+    homes = BundleHomes(tmp_path, FIRST)
+    install(homes, SECOND, 5)
+    tried = homes.home
+    own_weights(tried, SECOND, 8.0)
+    install(homes, FIRST, 6)
+    assert (homes.active, homes.has_failed) == (FIRST.manifest.digest, False)
+    assert not homes.go_back("there is nothing to go back to")
+    stored = loaded(homes)
+    assert stored.round == 3
+    assert np.unique(stored.weights["front.weight"]).tolist() == [7.0]
+    assert not (tried / "model.pfz").exists()
+    record = load_record(tmp_path)
+    assert record is not None
+    assert (record.previous, record.attempts, record.followed) == ("", 0, 6)
+
+
+def test_what_a_bundle_says_is_one_printable_line_in_the_log_and_in_the_record(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    homes = BundleHomes(tmp_path, FIRST)
+    install(homes, SECOND, 5)
+    assert homes.go_back("broke\x1b[2J\nforged")
+    detail = homes.refusals[SECOND.manifest.digest].detail
+    assert detail == r"tried, and gone back: broke\x1b[2J\nforged"
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+    assert caplog.records
+
+
+def test_models_of_bundles_that_are_not_needed_go_and_personal_weights_and_updates_stay(
+    tmp_path: Path,
+) -> None:
+    own_weights(tmp_path, FIRST, 7.0)
+    lasting = {"personal-000000001.safetensors", "pending-update.msgpack", "settled-round.msgpack",
+               "model-mine.safetensors"}  # fmt: skip
+    passing = {"model-000000003.safetensors", "model-000000004.safetensors",
+               "error-feedback.safetensors", "error-feedback-waiting.safetensors"}  # fmt: skip
+    for name in (lasting | passing) - {"personal-000000001.safetensors"}:
+        (tmp_path / name).write_bytes(b"a")
+    homes = BundleHomes(tmp_path, FIRST)
+    install(homes, SECOND, 5)
+    homes.pass_trial()
+    assert passing | lasting <= {path.name for path in tmp_path.iterdir()}  # one may go back
+    install(homes, THIRD, 6)
+    homes.pass_trial()
+    assert {path.name for path in tmp_path.glob("*.*")} == lasting | {"bundle.json"}
+    assert PersonalStore(tmp_path, FIRST.manifest.digest).load() is not None
+
+
 def test_what_a_person_configures_afterwards_wins_until_a_newer_offer(tmp_path: Path) -> None:
     own_weights(tmp_path, FIRST, 7.0)
     install(BundleHomes(tmp_path, FIRST), SECOND, 5)

@@ -68,6 +68,17 @@ def test_on_trial_another_one_runs_and_the_one_before_predicts(
     assert bundle_that_was_trained(settings) == runs
 
 
+def test_after_an_offer_during_a_trial_the_proved_bundle_predicts(
+    settings: DeviceSettings, homes: BundleHomes
+) -> None:
+    before = homes.active
+    install(homes, make_bundle(seed=1))
+    install(homes, third := make_bundle(seed=2))
+    assert bundle_that_runs(settings).bundle.manifest.digest == third.manifest.digest
+    trained = bundle_that_was_trained(settings)
+    assert (trained.bundle.manifest.digest, trained.home) == (before, settings.state_dir)
+
+
 def test_a_bundle_that_a_person_put_in_since_is_the_one(
     settings: DeviceSettings, homes: BundleHomes
 ) -> None:

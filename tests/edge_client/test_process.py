@@ -123,6 +123,21 @@ def test_a_check_reads_what_a_start_reads_and_writes_nothing(board: Board) -> No
         check_device(path)
 
 
+def test_a_check_examines_the_bundle_that_an_update_has_brought(
+    board: Board, wide_bundle: Bundle
+) -> None:
+    path = board.configure()
+    broken = with_changed_graphs(wide_bundle, "onnxruntime", lambda graph: graph[::-1])
+    archive = write_bundle(broken.manifest, broken.files)
+    homes = BundleHomes(board.folder / "state", wide_bundle)
+    homes.folder.mkdir(parents=True)
+    homes.offered.write_bytes(archive)
+    check_device(path)
+    homes.install(BundleOffer(5, broken.manifest.digest, describe_transfer(archive)))
+    with pytest.raises(ConfigurationError, match="onnxruntime"):
+        check_device(path)
+
+
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     assert "none.toml: cannot be read" in message(tmp_path / "none.toml")
 

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from called_command import PATIENCE_S, Call
 
 from pfedfrz_coordinator.journal import Journal
+from pfedfrz_edge import status
 from pfedfrz_edge.configuration import load_device_settings
 from pfedfrz_emulator.brokers import start_broker
 from pfedfrz_emulator.experiment import Experiment
@@ -157,6 +159,24 @@ def test_a_device_that_never_ran_is_shown_and_predicts_as_the_bundle_does(
     assert said.code == 0
     assert said.err.startswith("no round has been trained on this device yet")
     assert len(said.out.splitlines()) == 60
+
+
+def test_what_others_have_named_does_not_act_on_the_terminal(
+    files: FleetFiles, pfedfrz: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = configuration(files, "device")
+    seen = status.look_at_device(path)
+    spoilt = msgspec.structs.replace(
+        seen,
+        bundle=msgspec.structs.replace(seen.bundle, model="tiny\x9b2J"),
+        faults=("broke: \x1b[2J\ndevice        forged",),
+    )
+    monkeypatch.setattr(status, "look_at_device", lambda *_, **__: spoilt)
+    said = pfedfrz("device", "status", "--config", path)
+    assert said.code == 0
+    assert all(line.isprintable() for line in said.out.splitlines())
+    assert "tiny\\x9b2J" in said.out
+    assert "fault         broke: \\x1b[2J\\ndevice        forged" in said.out.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,16 @@ def broken_manifests() -> list[tuple[Manifest, str]]:
         (with_manifest(parameters=(row, row)), "occurs twice"),
         (with_manifest(parameters=()), "0 parameters"),
         (
+            with_manifest(model="tiny\x1b[2J"),
+            r"the name 'tiny\\x1b\[2J' has characters that cannot",
+        ),
+        (
+            with_manifest(parameters=(msgspec.structs.replace(row, name="a\nb"),)),
+            r"the name 'a\\nb' has characters that cannot be printed",
+        ),
+        (with_manifest(runtimes={"\x9b2J": runtime}), "cannot be printed"),
+        (with_manifest(personal_patterns=("\u202ea",)), "cannot be printed"),
+        (
             with_manifest(parameters=(msgspec.structs.replace(row, shape=(0,)),)),
             "extent below 1",
         ),

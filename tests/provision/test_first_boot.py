@@ -48,7 +48,10 @@ def wheel(tmp_path: Path) -> Path:
 @pytest.fixture
 def fleet(tmp_path: Path, bundle: Path, wheel: Path) -> Path:
     new = Request(federation="lab", hosts=("broker.lan",), count=2, wheel=wheel)
-    done = provision(tmp_path / "fleet", new, bundle)
+    provision(tmp_path / "fleet", replace(new, wheel=None), bundle)
+    for number in range(2):
+        (tmp_path / "fleet" / "devices" / f"device-0{number}" / "train.npz").write_bytes(b"samples")
+    done = provision(tmp_path / "fleet", Request(wheel=wheel))
     assert done.first_boot == ("device-00", "device-01")
     return tmp_path / "fleet"
 
@@ -71,7 +74,7 @@ def test_the_script_carries_the_devices_folder_the_wheel_and_the_firmware_script
     script = folder / "first-boot.sh"
     subprocess.run(["bash", "-n", script], check=True)
     place = unpacked(script.read_bytes(), tmp_path / "board")
-    names = {"device.toml", "device.key", "password", "ca.pem", "model.pfz"}
+    names = {"device.toml", "device.key", "password", "ca.pem", "model.pfz", "train.npz"}
     assert {path.name for path in (place / "device").iterdir()} == names
     for name in names:
         assert (place / "device" / name).read_bytes() == (folder / name).read_bytes()
@@ -109,7 +112,94 @@ def test_a_folder_whose_secrets_have_gone_to_its_board_is_left_out(
     fleet: Path, wheel: Path
 ) -> None:
     shutil.rmtree(fleet / "devices" / "device-00")
-    assert provision(fleet, Request(count=3, wheel=wheel)).first_boot == ("device-01", "device-02")
+    provision(fleet, Request(count=3))
+    (fleet / "devices" / "device-02" / "train.npz").write_bytes(b"samples")
+    assert provision(fleet, Request(wheel=wheel)).first_boot == ("device-01", "device-02")
+
+
+# Samples
+
+
+def say(folder: Path, train: str, test: str | None = None) -> None:
+    path = folder / "device.toml"
+    text = path.read_text().replace('train = "train.npz"', f'train = "{train}"')
+    path.write_text(text + (f'test = "{test}"\n' if test else ""))
+
+
+def test_samples_in_subfolders_are_carried_and_the_state_of_a_try_is_not(
+    fleet: Path, wheel: Path, tmp_path: Path
+) -> None:
+    folder = fleet / "devices" / "device-00"
+    say(folder, "folder:images", "factory:code/sensors.py:samples")
+    deep = f"images/{'cat' * 40}/{'x' * 120} ä.jpg"
+    for name in (deep, "images/dog/1.jpg", "code/sensors.py", "state/key", "images/.cache/a",
+                 "images/state/b.jpg"):  # fmt: skip
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    (folder / "images" / "none-yet").mkdir()
+    provision(fleet, Request(wheel=wheel))
+    script = folder / "first-boot.sh"
+    board = unpacked(script.read_bytes(), tmp_path / "board") / "device"
+    for name in (deep, "images/dog/1.jpg", "code/sensors.py", "images/state/b.jpg"):
+        assert (board / name).read_bytes() == name.encode()
+    assert (board / "images" / "none-yet").is_dir()
+    assert not (board / "state").exists()
+    assert not (board / "images" / ".cache").exists()
+    before = script.read_bytes()
+    provision(fleet, Request(wheel=wheel))
+    assert script.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "named"),
+    [
+        ("gone.npz", None, "train = 'gone.npz'"),
+        ("npz:gone.npz", None, "train = 'npz:gone.npz'"),
+        ("folder:images", None, "train = 'folder:images'"),
+        ("csv:../readings.csv", None, r"train = 'csv:\.\./readings\.csv'"),
+        ("train.npz", "factory:sensors.py:samples", "test = 'factory:sensors.py:samples'"),
+        ("train.npz", "state/test.npz", "test = 'state/test.npz'"),
+    ],
+)
+def test_samples_that_are_named_and_not_there_are_said_before_any_file_is_made(
+    fleet: Path, wheel: Path, train: str, test: str | None, named: str
+) -> None:
+    first, second = (fleet / "devices" / name for name in ("device-00", "device-01"))
+    (first / "first-boot.sh").unlink()
+    (second / "state").mkdir()
+    (second / "state" / "test.npz").touch()
+    say(second, train, test)
+    with pytest.raises(ConfigurationError, match=named) as caught:
+        provision(fleet, Request(wheel=wheel))
+    assert str(caught.value).endswith(f" is not in {second}: put it there, and run this again")
+    assert "\n" not in str(caught.value)
+    assert not (first / "first-boot.sh").exists()
+
+
+@pytest.mark.parametrize(
+    "train", ["/var/lib/readings.csv", "csv:/var/lib/readings.csv", "factory:sensors.front:samples"]
+)
+def test_samples_that_the_board_has_itself_need_not_be_in_the_folder(
+    fleet: Path, wheel: Path, train: str
+) -> None:
+    say(fleet / "devices" / "device-00", train)
+    assert "device-00" in provision(fleet, Request(wheel=wheel)).first_boot
+
+
+def test_a_link_is_not_followed_and_that_is_said(fleet: Path, wheel: Path, tmp_path: Path) -> None:
+    folder = fleet / "devices" / "device-00"
+    (folder / "images").symlink_to(tmp_path)
+    with pytest.raises(ConfigurationError, match="images is neither a file nor a folder"):
+        provision(fleet, Request(wheel=wheel))
+
+
+def test_more_than_a_first_boot_carries_is_refused_unread(fleet: Path, wheel: Path) -> None:
+    folder = fleet / "devices" / "device-00"
+    (folder / "images").mkdir()
+    with (folder / "images" / "big").open("wb") as file:
+        file.truncate(257 << 20)  # a hole
+    with pytest.raises(ConfigurationError, match="holds 257 MiB, a first boot carries 256"):
+        provision(fleet, Request(wheel=wheel))
 
 
 def test_what_a_revoked_device_would_have_booted_with_goes(fleet: Path) -> None:

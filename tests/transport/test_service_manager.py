@@ -92,6 +92,43 @@ def test_no_watchdog_of_ours_is_not_fed(systemd: Systemd, watchdog: dict[str, st
     assert systemd.heard() == ["STATUS=on"]
 
 
+def test_a_long_start_asks_for_time_until_it_is_ready_and_for_an_hour_at_most(
+    systemd: Systemd,
+) -> None:
+    service = systemd.service(WATCHDOG_USEC="600000000")
+    assert service.longest_wait_s == 200.0
+    service.take_long_to_start()
+    assert service.longest_wait_s == 20.0
+    service.turn("loading")
+    more = "EXTEND_TIMEOUT_USEC=60000000"
+    assert systemd.heard() == ["STATUS=loading", more, "WATCHDOG=1"]
+    systemd.now_s += 19.9
+    service.turn("loading")
+    assert systemd.heard() == []
+    asked = 1
+    for _ in range(1000):
+        systemd.now_s += 10.0
+        service.take_long_to_start()  # as for the second thing that is loaded
+        service.turn("loading")
+        asked += systemd.heard().count(more)
+    assert asked == 3600 // 20
+    service.ready()
+    service.turn("connected")
+    assert systemd.heard()[0] == "READY=1"
+    assert service.longest_wait_s == 200.0
+
+
+def test_a_service_that_is_ready_asks_for_no_time(systemd: Systemd) -> None:
+    service = systemd.service()
+    service.ready()
+    service.turn("connected")
+    systemd.heard()
+    service.take_long_to_start()
+    service.turn("loading")
+    assert systemd.heard() == ["STATUS=loading"]
+    assert service.longest_wait_s == math.inf
+
+
 @pytest.mark.parametrize("name", ["", "relative", "vsock:2:1234"])
 def test_without_a_socket_nothing_is_sent_and_no_wait_is_shortened(name: str) -> None:
     service = ServiceManager({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "1000"})

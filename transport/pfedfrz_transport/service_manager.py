@@ -21,6 +21,10 @@ _log = logging.getLogger(__name__)
 _FEEDS_PER_PERIOD = 3
 """Of the watchdog; two may be late or lost."""
 _LONGEST_STATUS = 200
+_EXTEND_EVERY_S = 20.0
+_EXTEND_S = 60.0
+"""Asked for each time; two may be late or lost."""
+_LONGEST_START_S = 3600.0
 
 
 class ServiceManager:
@@ -39,13 +43,29 @@ class ServiceManager:
         self._feed_every_s = _watchdog_s(environment) / _FEEDS_PER_PERIOD
         self._feed_due_s = -math.inf if math.isfinite(self._feed_every_s) else math.inf
         self._is_ready = self._is_ready_said = False
+        self._extend_due_s = self._extend_until_s = math.inf
         self._status = ""
         self._is_heard = True
 
     @property
     def longest_wait_s(self) -> float:
         """How long the loop may wait before it calls `turn` again; infinite without a watchdog."""
-        return self._feed_every_s if self._address else math.inf
+        if not self._address:
+            return math.inf
+        return min(self._feed_every_s, _EXTEND_EVERY_S if self._is_starting_long else math.inf)
+
+    def take_long_to_start(self) -> None:
+        """The start may take longer than systemd allows: until it is ready, the turns ask for more.
+
+        They do so for an hour at most. Of a service that is ready this changes nothing.
+        """
+        if math.isinf(self._extend_until_s):
+            self._extend_due_s = self._clock()
+            self._extend_until_s = self._extend_due_s + _LONGEST_START_S
+
+    @property
+    def _is_starting_long(self) -> bool:
+        return not self._is_ready_said and math.isfinite(self._extend_until_s)
 
     def ready(self) -> None:
         """The service can do its work: the next `turn` says so, once."""
@@ -59,6 +79,12 @@ class ServiceManager:
         said = ["READY=1"] if self._is_ready and not self._is_ready_said else []
         if status != self._status:
             said.append(f"STATUS={status}")
+        extends = (
+            self._is_starting_long and not self._is_ready
+            and self._extend_due_s <= now_s < self._extend_until_s
+        )  # fmt: skip
+        if extends:
+            said.append(f"EXTEND_TIMEOUT_USEC={_EXTEND_S * 1e6:.0f}")
         feeds = now_s >= self._feed_due_s
         if feeds:
             said.append("WATCHDOG=1")
@@ -66,6 +92,8 @@ class ServiceManager:
             self._is_ready_said, self._status = self._is_ready, status
             if feeds:
                 self._feed_due_s = now_s + self._feed_every_s
+            if extends:
+                self._extend_due_s = now_s + _EXTEND_EVERY_S
 
     def stopping(self) -> None:
         """The service is on its way out."""

@@ -8,6 +8,8 @@ __all__ = ["Power"]
 
 _SUPPLIES = "sys/class/power_supply"
 _CELLS = ("Battery", "UPS")
+_UNREADABLE = "unreadable"
+"""May be a battery."""
 _CHARGING = ("Charging", "Full", "Not charging")
 """What a battery says while something else feeds the board."""
 
@@ -15,10 +17,11 @@ _CHARGING = ("Charging", "Full", "Not charging")
 class Power:
     """The board is on mains; or, where a level is given, its emptiest battery has that much.
 
-    A board without any entry under /sys/class/power_supply counts as on mains, as a Raspberry Pi
-    has none. Batteries of other things (a mouse) do not count. Where there is no entry of type
-    Mains, USB or Wireless, every battery must say that it is fed. What cannot be read counts as
-    not plugged in, and as an empty battery.
+    What has no battery under /sys/class/power_supply is on mains, whatever else is there: many
+    boards have an entry of type USB that is never online, and yet they run. Batteries of other
+    things (a mouse) do not count. Where there is no entry of type Mains, USB or Wireless, every
+    battery must say that it is fed. What cannot be read counts as not plugged in, and as an empty
+    battery.
     """
 
     name = "power"
@@ -52,7 +55,7 @@ class Power:
                 continue
             if self._optional(f"{path}/present") == "0":
                 continue
-            found.append((path, self._files.text(f"{path}/type") or "unreadable"))
+            found.append((path, self._files.text(f"{path}/type") or _UNREADABLE))
         return found
 
     def _optional(self, path: str) -> str | None:
@@ -60,7 +63,7 @@ class Power:
         return self._files.text(path) if self._files.exists(path) else None
 
     def _is_on_mains(self, supplies: list[tuple[str, str]]) -> bool:
-        if not supplies:
+        if not any(kind in (*_CELLS, _UNREADABLE) for _, kind in supplies):
             return True
         cells = [path for path, kind in supplies if kind in _CELLS]
         lines = [path for path, kind in supplies if kind not in _CELLS]

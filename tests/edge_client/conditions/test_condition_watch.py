@@ -106,6 +106,7 @@ def test_every_setting_has_its_rule(tree: SystemTree) -> None:
     )
     tree.zone(0, 71_000)
     tree.supply("AC", type="Mains", online=0)
+    tree.supply("BAT0", type="Battery", capacity=20, status="Discharging")
     tree.ticks(idle=1, others=1, own=1)
     tree.write("proc/net/route", "Iface\nppp0 00000000 0 0003 0 0 0 00000000")
     noon = time.strptime("12:00", "%H:%M")

@@ -29,6 +29,23 @@ def test_a_supply_that_is_online_is_mains(tree: SystemTree, kind: str) -> None:
         assert rule.value == "on mains, battery at 20 %"
 
 
+@pytest.mark.parametrize("kind", ["Mains", "USB", "Wireless"])
+def test_what_has_no_battery_is_on_mains_whatever_a_socket_says(
+    tree: SystemTree, kind: str
+) -> None:
+    tree.supply("port", type=kind, online=0)
+    tree.supply("mouse", type="Battery", scope="Device", capacity=3, status="Discharging")
+    for at_least in (None, 60):
+        rule = Power(at_least, tree.files)
+        assert rule.check() is None
+        assert rule.value == "on mains, no battery"
+
+
+def test_an_entry_whose_type_cannot_be_read_may_be_a_battery(tree: SystemTree) -> None:
+    tree.supply("port", online=0)
+    assert Power(None, tree.files).check() == MAINS_ONLY
+
+
 def test_off_the_mains_the_battery_decides_or_nothing(tree: SystemTree) -> None:
     tree.supply("AC", type="Mains", online=0)
     tree.supply("BAT0", type="Battery", capacity=60, status="Discharging")

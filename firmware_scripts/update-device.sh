@@ -69,13 +69,14 @@ go_back() {
     [ -n "$previous" ] || fail "there is no version before $(basename "$(version_at current)")"
     [ ! -e "$open_update" ] || before=$(cat "$open_update")
     switch_link "versions/$(basename "$previous")" "$program/current"
+    restart
+    rm -f "$open_update"
+    # Last: as long as there is a version before, an interrupted way back can be gone again.
     if is_complete "$(versions_of)/${before:-none}"; then
         switch_link "versions/$before" "$program/previous"
     else
         rm -f "$program/previous"
     fi
-    rm -f "$open_update"
-    restart
 }
 
 prove() {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,21 +16,22 @@ import pytest
 from board_root import BoardRoot, other_wheel
 
 pytestmark = pytest.mark.firmware
-DEVICE = "/media/usb/fleet/devices/device-00"
+FLEET = "/media/usb/fleet"
+DEVICE = f"{FLEET}/devices/device-00"
 SECOND = "/media/usb/pfedfrz-0.2.0-py3-none-any.whl"
 QUICK_PYTHON = "/usr/local/sbin/quick-python"
 
 # What begins so changes something, or calls a program that does.
 CHANGING = (
     "mkdir|rm|mv|ln|install |cp|chown|chmod|useradd|userdel|systemctl|sync|sed -i|printf .*>|rmdir|"
-    'touch|basename .*>|run_pip|"\\$python" -m'
+    'touch|basename .*>|cat >|run_pip|"\\$python" -m'
 )
 TRAP = r"""
 set -T
 steps=0
 trap 'if [[ $BASHPID = $$ && $BASH_COMMAND =~ ^(CHANGING) ]]; then
     steps=$((steps + 1))
-    [ -z "${STEPS_TO:-}" ] || printf "%s\n" "$BASH_COMMAND" >>"$STEPS_TO"
+    [ -z "${STEPS_TO:-}" ] || printf "%s\n" "${BASH_COMMAND//[[:cntrl:]]/ }" >>"$STEPS_TO"
     [ "$steps" != "${KILL_AT:-}" ] || kill -9 $$
 fi' DEBUG
 """
@@ -51,7 +53,6 @@ def steps_of(board: BoardRoot, *command: str) -> list[int]:
     done = board.script(*command, BASH_ENV="/trap.sh", STEPS_TO="/steps")
     assert done.returncode == 0, done.stderr
     steps = (board.path / "steps").read_text().splitlines()
-    assert len(steps) > 5
     return [steps.index(step) + 1 for step in sorted(set(steps), key=steps.index)]
 
 
@@ -68,7 +69,7 @@ def compared(board: BoardRoot) -> dict[str, object]:
 
 
 def _one_name(text: str) -> str:
-    return re.sub(r"(\.device-[0-9a-f]{8})-again", r"\1", text)
+    return re.sub(r"(\.(?:device|coordinator)-[0-9a-f]{8})-again", r"\1", text)
 
 
 def must_be_sound(board: BoardRoot, of: str) -> None:
@@ -86,7 +87,12 @@ def must_be_sound(board: BoardRoot, of: str) -> None:
     assert checked.returncode == 0, (of, checked.stderr)
 
 
-def kill_everywhere(make: Callable[[], BoardRoot], *command: str, sound: bool = True) -> int:
+def kill_everywhere(
+    make: Callable[[], BoardRoot],
+    *command: str,
+    sound: bool = True,
+    compared: Callable[[BoardRoot], object] = compared,
+) -> int:
     """How many steps it was killed before; each time another run must finish the work."""
     whole = make()
     steps = steps_of(whole, *command)
@@ -94,7 +100,7 @@ def kill_everywhere(make: Callable[[], BoardRoot], *command: str, sound: bool = 
     for step in steps:
         board = make()
         killed = board.script(*command, BASH_ENV="/trap.sh", KILL_AT=str(step))
-        assert killed.returncode == -9, (step, killed)
+        assert killed.returncode == -9, (step, steps, killed)
         if sound:
             must_be_sound(board, f"step {step}")
         done = board.script(*command)
@@ -111,20 +117,29 @@ def quick(installed: Path) -> str:
     return f"/opt/pfedfrz/versions/{folder.name}"
 
 
+Fresh = Callable[[str], Callable[[], BoardRoot]]
+
+
 @pytest.fixture
-def fresh(
-    make_board: Callable[..., BoardRoot], installed: Path, quick: str, tmp_path: Path
-) -> Callable[[], BoardRoot]:
-    """Boards without an installation, but with an environment to copy."""
-    below = make_board()
-    (below.path / "prebuilt").mkdir()
-    shutil.copytree(installed / quick[1:], below.path / "prebuilt/env", symlinks=True)
-    prepared(below, "/prebuilt/env")
-    return lambda: make_board(below.upper)
+def fresh(make_board: Callable[..., BoardRoot], installed: Path) -> Fresh:
+    """Boards without an installation, but with an environment of one program to copy."""
+
+    def prebuilt(program: str) -> Callable[[], BoardRoot]:
+        below = make_board()
+        (below.path / "prebuilt").mkdir()
+        (version,) = (installed / "opt" / program / "versions").iterdir()
+        shutil.copytree(version, below.path / "prebuilt/env", symlinks=True)
+        prepared(below, "/prebuilt/env")
+        return lambda: make_board(below.upper)
+
+    return prebuilt
 
 
-def test_a_first_installation(fresh: Callable[[], BoardRoot]) -> None:
-    assert kill_everywhere(fresh, "install-device.sh", DEVICE, "--python", QUICK_PYTHON) > 25
+def test_a_first_installation(fresh: Fresh) -> None:
+    assert (
+        kill_everywhere(fresh("pfedfrz"), "install-device.sh", DEVICE, "--python", QUICK_PYTHON)
+        > 25
+    )
 
 
 @pytest.fixture
@@ -158,3 +173,69 @@ def test_a_new_folder_for_a_device_that_is_there(updatable: Callable[[], BoardRo
 
 def test_an_uninstallation(updatable: Callable[[], BoardRoot]) -> None:
     assert kill_everywhere(updatable, "uninstall-device.sh", sound=False) > 5
+
+
+def test_a_first_installation_of_a_coordinator(fresh: Fresh) -> None:
+    command = ("install-coordinator.sh", FLEET, "--python", QUICK_PYTHON)
+    boards = fresh("pfedfrz-coordinator")
+    assert kill_everywhere(boards, *command, sound=False) > 25
+
+
+def test_an_uninstallation_of_a_coordinator(updatable: Callable[[], BoardRoot]) -> None:
+    assert kill_everywhere(updatable, "uninstall-coordinator.sh", sound=False) > 5
+
+
+def test_going_back(updatable: Callable[[], BoardRoot]) -> None:
+    def make() -> BoardRoot:
+        board = updatable()
+        done = board.script("update-device.sh", "--wheel", SECOND, "--python", QUICK_PYTHON)
+        assert done.returncode == 0, done.stderr
+        return board
+
+    assert kill_everywhere(make, "update-device.sh", "--back") > 2
+
+
+def files_of(*places: str) -> Callable[[BoardRoot], object]:
+    """Names and contents, for places that no installation writes to."""
+
+    def compared(board: BoardRoot) -> dict[str, bytes]:
+        folders = (board.path / place for place in places)
+        found = (path for folder in folders for path in sorted(folder.rglob("*")))
+        return {str(p.relative_to(board.path)): p.read_bytes() for p in found if p.is_file()}
+
+    return compared
+
+
+@pytest.fixture
+def carded(
+    make_board: Callable[..., BoardRoot], fleet: Path, wheel: Path, tmp_path: Path
+) -> Callable[[], BoardRoot]:
+    """Boards with a card beside them, and the first boot of device-00 in its folder."""
+    own = tmp_path / "fleet"
+    shutil.copytree(fleet, own)
+    command = ["python", "-m", "pfedfrz", "provision", own, "--first-boot", wheel]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    below = make_board()
+    shutil.copytree(own, below.path / "media/usb/fleet", dirs_exist_ok=True)
+    prepared(below, "/nothing")
+    (below.path / "card").mkdir()
+    (below.path / "card/cmdline.txt").write_text("root=PARTUUID=1-02 rootwait\n")
+    return lambda: make_board(below.upper)
+
+
+def test_the_preparation_of_a_card(carded: Callable[[], BoardRoot]) -> None:
+    command = ("prepare-card.sh", "/card", DEVICE)
+    steps = kill_everywhere(carded, *command, sound=False, compared=files_of("card"))
+    assert steps > 2
+
+
+def test_the_first_start_up_to_its_unit(carded: Callable[[], BoardRoot]) -> None:
+    def make() -> BoardRoot:
+        board = carded()
+        script = (board.path / DEVICE[1:] / "first-boot.sh").read_bytes()
+        (board.path / "media/usb/firmware_scripts/first-boot.sh").write_bytes(script)
+        return board
+
+    places = ("var/lib/pfedfrz-first-boot", "etc/systemd/system", "boot")
+    steps = kill_everywhere(make, "first-boot.sh", sound=False, compared=files_of(*places))
+    assert steps > 8

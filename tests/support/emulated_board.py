@@ -30,7 +30,9 @@ class EmulatedBoard:
 
     @classmethod
     def make(cls, root: Path, template: Path) -> EmulatedBoard:
-        subprocess.run(["cp", "-a", "--reflink=auto", template, root], check=True)
+        root.mkdir()
+        # What it holds, and not it: it may be a link to where there is room.
+        subprocess.run(["cp", "-a", "--reflink=auto", f"{template}/.", root], check=True)
         for name in ("resolv.conf", "hosts", "ssl/certs/ca-certificates.crt"):
             shutil.copyfile(Path("/etc") / name, root / "etc" / name)
         return cls(root)

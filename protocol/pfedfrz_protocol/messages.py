@@ -61,9 +61,12 @@ ChunkSpan = tuple[Number, Number]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 """For people. Structs that have one bring it into the form of `one_line`, whoever wrote it."""
 Share = Annotated[float, Meta(ge=0, le=1)]
+Cosine = Annotated[float, Meta(ge=-1, le=1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Successions = Annotated[tuple[Succession, ...], Meta(max_length=MAX_SUCCESSIONS)]
 """The rotations that led to a key, oldest first."""
+MAX_CLASSES_TOLD = 1000
+LabelCounts = Annotated[tuple[Count, ...], Meta(max_length=MAX_CLASSES_TOLD)]
 
 
 class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -188,6 +191,8 @@ class DeviceStatus(_Message, frozen=True, omit_defaults=True):
     successions: Successions = ()
     waiting_for: Text = ""
     """Why a device with presence `waiting` does not train now, in one line for people."""
+    label_counts: LabelCounts = ()
+    """Training samples of each class, where the device's owner shares them."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "waiting_for", one_line(self.waiting_for, MAX_TEXT))
@@ -367,6 +372,13 @@ class RoundMetrics(_Message, frozen=True):
     """Accepted updates that were trained from an older model than the round's."""
     ignored: dict[RejectReason, Count] = {}
     """Messages since the round before that were not even looked into, by reason."""
+    update_cosines: dict[Name, Cosine] = {}
+    """Cosine between each accepted update's step S_i - S and the step that the model took. An
+    update that pulls against the others is below 0."""
+    train_s: Seconds = 0.0
+    """Seconds of training, summed over the devices that reported."""
+    evaluate_s: Seconds = 0.0
+    """Seconds of measuring, likewise."""
 
 
 Message = TypeVar("Message")

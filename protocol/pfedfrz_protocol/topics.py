@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .errors import ConfigurationError
 
-__all__ = ["DeviceTopic", "Topics", "WorkerTopic", "check_name"]
+__all__ = ["DeviceTopic", "OperatorTopic", "Topics", "WorkerTopic", "check_name"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -41,6 +41,14 @@ class WorkerTopic:
     """A topic of one worker, taken apart."""
 
     worker: str
+    leaf: str
+
+
+@dataclass(frozen=True)
+class OperatorTopic:
+    """A topic of one operator, taken apart."""
+
+    operator: str
     leaf: str
 
 
@@ -85,6 +93,24 @@ class Topics:
     def bundle(self) -> str:
         """Retained: the bundle that devices should go over to."""
         return f"{self._text}/bundle"
+
+    @property
+    def history(self) -> str:
+        """Retained: the last closed rounds, each in a line."""
+        return f"{self._text}/history"
+
+    @property
+    def members(self) -> str:
+        """Retained: who is let in, who waits for that, and who is kept out."""
+        return f"{self._text}/members"
+
+    def operator(self, operator: str, leaf: str) -> str:
+        """A JSON topic of an operator: request or answer."""
+        return f"{self._text}/operator/{operator}/{leaf}"
+
+    def every_operator(self, leaf: str) -> str:
+        """The subscription filter for one leaf of every operator."""
+        return f"{self._text}/operator/+/{leaf}"
 
     @property
     def everything(self) -> str:
@@ -167,11 +193,20 @@ class Topics:
 
     def parse_worker(self, topic: str) -> WorkerTopic | None:
         """Worker and leaf of a JSON worker topic of this federation; None for any other topic."""
-        levels = topic.removeprefix(f"{self._text}/worker/").split("/")
-        if not topic.startswith(f"{self._text}/worker/") or len(levels) != 2:
+        found = self._name_and_leaf(topic, "worker")
+        return WorkerTopic(*found) if found else None
+
+    def parse_operator(self, topic: str) -> OperatorTopic | None:
+        """Operator and leaf of a topic of an operator; None for any other topic."""
+        found = self._name_and_leaf(topic, "operator")
+        return OperatorTopic(*found) if found else None
+
+    def _name_and_leaf(self, topic: str, kind: str) -> tuple[str, str] | None:
+        levels = topic.removeprefix(f"{self._text}/{kind}/").split("/")
+        if not topic.startswith(f"{self._text}/{kind}/") or len(levels) != 2:
             return None
-        worker, leaf = levels
-        return WorkerTopic(worker, leaf) if _NAME.fullmatch(worker) else None
+        name, leaf = levels
+        return (name, leaf) if _NAME.fullmatch(name) else None
 
     def parse_sum_chunk(self, topic: str) -> tuple[str, int, int, int] | None:
         """(worker, round, share, chunk) of a partial sum's chunk; None for any other topic."""
@@ -186,11 +221,8 @@ class Topics:
 
     def parse_device(self, topic: str) -> DeviceTopic | None:
         """Device and leaf of a JSON device topic of this federation; None for any other topic."""
-        levels = topic.removeprefix(f"{self._text}/device/").split("/")
-        if not topic.startswith(f"{self._text}/device/") or len(levels) != 2:
-            return None
-        device, leaf = levels
-        return DeviceTopic(device, leaf) if _NAME.fullmatch(device) else None
+        found = self._name_and_leaf(topic, "device")
+        return DeviceTopic(*found) if found else None
 
     def parse_model_chunk(self, topic: str) -> tuple[int, int] | None:
         """(version, chunk) of a model chunk's topic; None for any other topic."""

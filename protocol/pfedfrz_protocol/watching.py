@@ -1,0 +1,166 @@
+"""What is said for those who watch: the rounds so far, the members, and operators' requests.
+
+Nothing here is needed for a round. The coordinator keeps two retained topics for whoever comes
+late, `history` and `members`; an operator, who may do more than watch, asks on a topic of its own
+and is answered there.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from .identity import PublicKey
+from .messages import MAX_TEXT, Count, Name, Number, Purpose, Seconds, Share, Text
+from .one_line import one_line
+
+__all__ = [
+    "MAX_LISTED",
+    "MAX_ROUNDS_TOLD",
+    "AcceptDevice",
+    "Membership",
+    "OperatorAction",
+    "OperatorAnswer",
+    "OperatorRequest",
+    "Pause",
+    "PermitJoin",
+    "QuarantineDevice",
+    "ReadmitDevice",
+    "Resume",
+    "RevokeDevice",
+    "RoundBrief",
+    "RoundHistory",
+]
+
+MAX_ROUNDS_TOLD = 200
+MAX_LISTED = 1000
+
+
+class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class RoundBrief(_Struct, frozen=True, omit_defaults=True):
+    """One closed round in a line. Means are over the devices that reported."""
+
+    round: Number
+    purpose: Purpose
+    closed_at: Annotated[float, Meta(ge=0, le=1e11)]
+    """Unix seconds by the coordinator's clock."""
+    duration_s: Seconds
+    selected: Count
+    accepted: Count
+    rejected: Count
+    missing: Count
+    received_mean: Share | None = None
+    local_mean: Share | None = None
+    loss_mean: float | None = None
+    uplink_bytes: Count = 0
+    downlink_bytes: Count = 0
+    train_s: Seconds = 0.0
+    """Seconds of training, summed over the devices that reported."""
+
+
+class RoundHistory(_Struct, frozen=True):
+    """`history`, retained: the last closed rounds, oldest first, for whoever comes late."""
+
+    rounds: Annotated[tuple[RoundBrief, ...], Meta(max_length=MAX_ROUNDS_TOLD)]
+
+
+class Membership(_Struct, frozen=True):
+    """`members`, retained: who is let in and who is not. Lists end after `MAX_LISTED` names."""
+
+    enrolled: Count
+    """How many devices are let in."""
+    waiting: Annotated[tuple[Name, ...], Meta(max_length=MAX_LISTED)]
+    """Have asked, and wait for a person to accept them."""
+    quarantined: Annotated[dict[Name, Text], Meta(max_length=MAX_LISTED)]
+    """Kept out until they are readmitted, and why."""
+    revoked: Annotated[tuple[Name, ...], Meta(max_length=MAX_LISTED)]
+    joining: bool
+    """Whether whoever asks is let in just now."""
+
+    def __post_init__(self) -> None:
+        lines = {name: one_line(why, MAX_TEXT) for name, why in self.quarantined.items()}
+        msgspec.structs.force_setattr(self, "quarantined", lines)
+
+
+class _Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+    pass
+
+
+class Pause(_Action, frozen=True, tag="pause"):
+    """Open no further round; the open one goes on to its end. Lasts over restarts."""
+
+
+class Resume(_Action, frozen=True, tag="resume"):
+    """Open rounds again."""
+
+
+class AcceptDevice(_Action, frozen=True, tag="accept"):
+    """Let a device in: with that key, or the one that it asked with."""
+
+    device: Name
+    key: PublicKey | None = None
+
+
+class QuarantineDevice(_Action, frozen=True, tag="quarantine"):
+    """Keep a device out until it is readmitted."""
+
+    device: Name
+    reason: Text = ""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "reason", one_line(self.reason, MAX_TEXT))
+
+
+class ReadmitDevice(_Action, frozen=True, tag="readmit"):
+    """Let a quarantined device back."""
+
+    device: Name
+
+
+class RevokeDevice(_Action, frozen=True, tag="revoke"):
+    """Make a device's key good for nothing, for ever."""
+
+    device: Name
+
+
+class PermitJoin(_Action, frozen=True, tag="permit-join"):
+    """Let in whoever asks, for so long; 0 ends it."""
+
+    seconds: Seconds
+
+
+OperatorAction = (
+    Pause | Resume | AcceptDevice | QuarantineDevice | ReadmitDevice | RevokeDevice | PermitJoin
+)
+
+
+class OperatorRequest(_Struct, frozen=True):
+    """`operator/{name}/request`, signed with the key that the coordinator has for that name.
+
+    An old request is worth nothing: `epoch` is the one in the coordinator's present status, which
+    grows with every start, and serials grow within it.
+    """
+
+    epoch: Number
+    serial: Number
+    action: OperatorAction
+
+
+class OperatorAnswer(_Struct, frozen=True):
+    """`operator/{name}/answer`: what became of a request."""
+
+    epoch: Number
+    """As asked"""
+    serial: Number
+    """As asked"""
+    done: bool
+    detail: Text
+    """In one line for people: what was done, or why it was not."""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))

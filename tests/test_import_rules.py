@@ -23,6 +23,7 @@ ROOMS = {
     "pfedfrz_edge": "edge_client",
     "pfedfrz_coordinator": "coordinator",
     "pfedfrz_provision": "provision",
+    "pfedfrz_monitor": "monitor",
     "pfedfrz_export": "export",
     "pfedfrz_emulator": "emulator",
     "pfedfrz": ".",
@@ -36,6 +37,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pfedfrz_edge": {"pfedfrz_protocol", "pfedfrz_storage", "pfedfrz_transport"},
     "pfedfrz_coordinator": {"pfedfrz_protocol", "pfedfrz_storage", "pfedfrz_transport"},
     "pfedfrz_provision": {"pfedfrz_protocol", "pfedfrz_storage", "pfedfrz_transport"},
+    "pfedfrz_monitor": {
+        "pfedfrz_protocol",
+        "pfedfrz_storage",
+        "pfedfrz_transport",
+        "pfedfrz_coordinator",
+    },
     "pfedfrz_export": {
         "pfedfrz_protocol",
         "pfedfrz_storage",
@@ -51,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pfedfrz_edge",
         "pfedfrz_coordinator",
         "pfedfrz_provision",
+        "pfedfrz_monitor",
     },
     "pfedfrz": {room for room in ROOMS if room != "pfedfrz"},
 }

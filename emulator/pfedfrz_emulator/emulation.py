@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pfedfrz_coordinator.journal import Journal
+from pfedfrz_monitor import FederationView
 from pfedfrz_protocol import Topics, check_name
 from pfedfrz_storage import remove_leftovers
 from pfedfrz_transport import LinkLimits, MqttLink, MqttOptions
@@ -22,7 +23,6 @@ from .fault_setting import FaultSetting, check_broker
 from .fleet import Fleet
 from .fleet_files import FleetFiles, write_fleet_files
 from .live_table import LiveTable, say
-from .observer import FederationView
 from .preparation import PreparedFleet, prepare_fleet
 from .report import ReportFiles, RunRecord, write_report
 from .retained_state import clear_retained_state

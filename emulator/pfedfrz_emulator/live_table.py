@@ -10,9 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pfedfrz_protocol import Presence, Purpose
-
-from .observer import DeviceView, FederationView
+from pfedfrz_monitor import DeviceView, FederationView
+from pfedfrz_protocol import Presence, Purpose, RoundMetrics
 
 __all__ = ["LiveTable", "say"]
 
@@ -58,9 +57,10 @@ class LiveTable:
 
     def refresh(self) -> None:
         """Draw what is known now; rounds that have closed since are printed to stay."""
-        for number in sorted(set(self._view.closed) - self._printed):
-            self._printed.add(number)
-            say(self._console, self._round_line(number))
+        for number, seen in self._view.rounds.items():
+            if seen.metrics is not None and number not in self._printed:
+                self._printed.add(number)
+                say(self._console, self._round_line(number, seen.metrics))
         if self._live:
             self._live.update(Group(self._headline(), self._device_table()))
 
@@ -68,8 +68,7 @@ class LiveTable:
         """Print one line that stays."""
         say(self._console, f"note: {text}", "yellow")
 
-    def _round_line(self, number: int) -> str:
-        metrics = self._view.closed[number]
+    def _round_line(self, number: int, metrics: RoundMetrics) -> str:
         received = _percent(self._mean(number, "received"))
         if metrics.purpose is Purpose.EVALUATE:
             local = self._mean(number, "local")
@@ -86,23 +85,19 @@ class LiveTable:
         return f"{line}  {rejected} rejected" if rejected else line
 
     def _mean(self, number: int, moment: str) -> float | None:
-        reports = (
-            device.reports.get(number)
-            for name, device in self._view.devices.items()
-            if name in self._benign
-        )
+        reports = (self._view.report(name, number) for name in self._benign)
         values: Iterable[float | None] = (getattr(r, moment) for r in reports if r is not None)
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if known else None
 
     def _headline(self) -> Text:
-        announcement = self._view.announcement
+        opened, announcement = self._view.open_round, self._view.announcement
         if announcement is None:
             here = sum(d.presence is Presence.ONLINE for d in self._view.devices.values())
             return Text(f"waiting for devices: {here} are there", style="bold")
         if announcement.purpose is Purpose.EVALUATE:
             return Text("measuring the last model on every device", style="bold")
-        again = f", opened {self._view.openings} times" if self._view.openings > 1 else ""
+        again = f", opened {opened.openings} times" if opened and opened.openings > 1 else ""
         return Text(f"round {announcement.round} of {self._rounds} is open{again}", style="bold")
 
     def _device_table(self) -> Table:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 
+from pfedfrz_monitor import FederationView
 from pfedfrz_transport import Link, Message
-
-from .observer import FederationView
 
 __all__ = ["clear_retained_state"]
 
@@ -24,7 +23,7 @@ def clear_retained_state(link: Link, view: FederationView) -> int:
     For a link that is up, after the members have ended. Nothing is done about a link that is down.
     """
     topics = view.topics
-    filters = [*view.filters, topics.coordinator_status, topics.control]
+    filters = list(view.filters)
     if view.announcement is not None:
         newest = view.announcement.model.version
         # A coordinator that was interrupted between rounds may have left two versions.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from pfedfrz_monitor import FederationView, Kind
 from pfedfrz_protocol import OperationError
 from pfedfrz_transport import Link, LinkDown, LinkUp, Message
 
@@ -12,7 +13,6 @@ from .brokers import RunningBroker
 from .faults import FaultInjector
 from .fleet import Fleet
 from .live_table import LiveTable
-from .observer import FederationView
 
 __all__ = ["RunWatch"]
 
@@ -21,6 +21,7 @@ _HOPELESS_S = 2.0
 """The news that a round has closed may come a little after the failure of its last device."""
 _MAX_OPENINGS = 5
 _WAITS_S = 60.0
+_FAULTS = {Kind.REJECTED: "update rejected, ", Kind.FAILED: ""}
 
 
 @dataclass
@@ -35,7 +36,8 @@ class RunWatch:
     faults: FaultInjector | None = None
     notes: list[str] = field(default_factory=list)
     """What a reader of the report has to know."""
-    _told_faults: int = 0
+    _told: int = 0
+    _last_fault: str = ""
     _told_opening: tuple[int, int] = (1, 1)
     _was_up: bool = False
     _hopeless_since_s: float | None = None
@@ -86,9 +88,11 @@ class RunWatch:
                     self.table.note("the broker is back")
                 case LinkUp():
                     self._was_up = True
-        for fault in self.view.faults[self._told_faults :]:
-            self.table.note(f"round {fault.round}: {fault.device}: {fault.text}")
-        self._told_faults = len(self.view.faults)
+        for entry in self.view.log.since(self._told):
+            self._told = entry.serial
+            if entry.kind in _FAULTS:
+                self._last_fault = f"{entry.device}: {_FAULTS[entry.kind]}{entry.text}"
+                self.table.note(f"round {entry.round}: {self._last_fault}")
         self._tell_opening()
         self.table.refresh()
 
@@ -98,7 +102,7 @@ class RunWatch:
         if opened is None or (faults is not None and faults.next_s is not None):
             self._moved_s = time.monotonic()
             return
-        seen = (opened.round, opened.epoch, opened.round in self.view.closed)
+        seen = (opened.round, opened.epoch, self.view.open_round is None)
         if seen != self._seen_opening:
             self._seen_opening, self._moved_s = seen, time.monotonic()
         elif time.monotonic() > self._moved_s + opened.deadline_s + _WAITS_S:
@@ -108,29 +112,26 @@ class RunWatch:
             )
 
     def _tell_opening(self) -> None:
-        opened = self.view.announcement
-        if opened is None or (opened.round, self.view.openings) == self._told_opening:
+        opened = self.view.open_round
+        if opened is None or (opened.number, opened.openings) == self._told_opening:
             return
-        self._told_opening = (opened.round, self.view.openings)
-        if self.view.openings > 1:
+        self._told_opening = (opened.number, opened.openings)
+        if opened.openings > 1:
             # A coordinator that was killed opens its round again as well.
             why = "too few updates came" if self.faults is None else "for whoever has not delivered"
-            self.table.note(f"round {opened.round} is opened again: {why}")
+            self.table.note(f"round {opened.number} is opened again: {why}")
 
     def _give_up_if_hopeless(self) -> None:
-        opened = self.view.announcement
+        opened = self.view.open_round
         if opened is None or not self.view.is_hopeless:
             self._hopeless_since_s = None
         elif self._hopeless_since_s is None:
             self._hopeless_since_s = time.monotonic()
         elif time.monotonic() >= self._hopeless_since_s + _HOPELESS_S:
-            raise OperationError(
-                f"round {opened.round} cannot be done: {self.view.faults[-1].device}: "
-                f"{self.view.faults[-1].text}"
-            )
+            raise OperationError(f"round {opened.number} cannot be done: {self._last_fault}")
         most = _MAX_OPENINGS + (self.faults.coordinator_kills if self.faults else 0)
-        if opened is not None and self.view.openings > most:
+        if opened is not None and opened.openings > most:
             raise OperationError(
-                f"round {opened.round} was opened {most} times and never had enough "
+                f"round {opened.number} was opened {most} times and never had enough "
                 f"updates after {opened.deadline_s:g} s; raise --deadline-s"
             )

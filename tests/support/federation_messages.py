@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import msgspec
-from identities import signed
+from identities import COORDINATOR, key_of, signed
 
-from pfedfrz_emulator.observer import FederationView
+from pfedfrz_monitor import FederationView
 from pfedfrz_protocol import (
+    Control,
+    CoordinatorStatus,
+    DesiredState,
     DeviceStatus,
     Evaluated,
     LocalReport,
@@ -37,26 +40,46 @@ class Speaker:
 
     view: FederationView = field(default_factory=lambda: FederationView(Topics("lab")))
 
-    def say(self, topic: str, message: msgspec.Struct) -> None:
-        self.view.see(topic, signed(message, topic, "anybody"))
+    def __post_init__(self) -> None:
+        self.coordinator()
+
+    def coordinator(self, presence: Presence = Presence.ONLINE) -> None:
+        status = CoordinatorStatus(presence, DIGEST, 1, key_of(COORDINATOR).public)
+        self.say(self.view.topics.coordinator_status, status)
+
+    def say(self, topic: str, message: msgspec.Struct, name: str = COORDINATOR) -> None:
+        self.view.see(topic, signed(message, topic, name))
 
     def status(
-        self, device: str, presence: Presence = Presence.ONLINE, waiting_for: str = ""
+        self,
+        device: str,
+        presence: Presence = Presence.ONLINE,
+        waiting_for: str = "",
+        label_counts: tuple[int, ...] = (),
     ) -> None:
         message = DeviceStatus(
-            presence, "boot", DIGEST, "onnxruntime", 60, "0" * 64, waiting_for=waiting_for
-        )
-        self.say(self.view.topics.device(device, "status"), message)
+            presence, "boot", DIGEST, "onnxruntime", 60, key_of(device).public,
+            waiting_for=waiting_for, label_counts=label_counts,
+        )  # fmt: skip
+        self.say(self.view.topics.device(device, "status"), message, device)
+
+    def control(self, desired: DesiredState) -> None:
+        self.say(self.view.topics.control, Control(desired, 1))
 
     def announce(
         self, number: int, *devices: str, epoch: int = 1, purpose: Purpose = Purpose.TRAIN
     ) -> None:
+        for device in devices:
+            if device not in self.view.devices:
+                self.status(device)
         model = ModelReference(number - 1, DIGEST, TRANSFER)
         message = RoundAnnouncement(number, epoch, DIGEST, purpose, model, devices, 30.0)
         self.say(self.view.topics.round, message)
 
     def event(self, device: str, message: msgspec.Struct) -> None:
-        self.say(self.view.topics.device(device, "event"), message)
+        if device not in self.view.devices:
+            self.status(device)
+        self.say(self.view.topics.device(device, "event"), message, device)
 
     def progress(self, device: str, number: int) -> None:
         self.event(device, PhaseProgress(number, 1, 2, TrainableSet.ALL, 0, 3, 0.5))
@@ -82,9 +105,12 @@ class Speaker:
         selected: int,
         purpose: Purpose = Purpose.TRAIN,
         rejected: dict[RejectReason, int] | None = None,
+        norms: dict[str, float] | None = None,
+        cosines: dict[str, float] | None = None,
     ) -> None:
         message = RoundMetrics(
             number, purpose, number - 1, selected, accepted, rejected or {}, 0,
-            None, None, None, 1_250_000, 2_500_000, 1.5, {},
+            None, None, None, 1_250_000, 2_500_000, 1.5, norms or {},
+            update_cosines=cosines or {},
         )  # fmt: skip
         self.say(self.view.topics.metrics, message)

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import base64
+
 from json_mutation import change_json
 from message_examples import EXAMPLES, KINDS, nasty_json
 
-from pfedfrz_emulator.observer import FederationView
-from pfedfrz_protocol import Command, DeviceEvent, Topics, encode_message
+from pfedfrz_monitor import FederationView
+from pfedfrz_protocol import Command, DeviceEvent, SigningKey, Topics, encode_message
 
 TOPICS = Topics("lab")
 _PLACES = (
     TOPICS.round, TOPICS.metrics, TOPICS.device("a", "status"), TOPICS.device("b", "event"),
     TOPICS.device("c", "command"),
 )  # fmt: skip
-_TAIL = b',"signature":"' + b"A" * 86 + b'"}'
+KEY = SigningKey.from_seed(bytes(32))
 
 
 def target(data: bytes) -> None:
     """Lines of a byte for the topic and a message; the view can be asked after each."""
     view = FederationView(TOPICS)
+    signatures = view._signatures
+    signatures._coordinator = KEY.public
+    signatures._devices = dict.fromkeys("abc", KEY.public)
     for line in data.split(b"\n")[:50]:
         if not line:
             continue
-        body = line[1:]
-        payload = body[:-1] + _TAIL if body.endswith(b"}") else body
-        view.see(_PLACES[line[0] % len(_PLACES)], payload)
+        body, topic = line[1:], _PLACES[line[0] % len(_PLACES)]
+        view.see(topic, _signed(body, topic) if body.endswith(b"}") else body)
         assert view.is_hopeless in (True, False)
-        assert all(device.latest or not device.reports for device in view.devices.values())
+        assert all(device.latest or not device.latest_round for device in view.devices.values())
+
+
+def _signed(body: bytes, topic: str) -> bytes:
+    """Rightly signed, so that what is said is looked into."""
+    signature = base64.urlsafe_b64encode(KEY.sign(f"message/{topic}", body)).rstrip(b"=")
+    return body[:-1] + b',"signature":"' + signature + b'"}'
 
 
 def mutate(data: bytes, limit: int, seed: int) -> bytes | None:

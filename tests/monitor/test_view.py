@@ -7,7 +7,7 @@ from federation_messages import Speaker
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfedfrz_emulator.observer import Fault, FederationView
+from pfedfrz_monitor import FederationView, Kind
 from pfedfrz_protocol import (
     BundleInstalled,
     BundleRefused,
@@ -34,16 +34,20 @@ def test_devices_appear_with_their_presence() -> None:
 
 def test_a_device_is_seen_training_and_done() -> None:
     lab = Speaker()
+    lab.announce(3, "a")
     lab.progress("a", 3)
     assert lab.view.devices["a"].doing == "phase 2/2 all, epoch 1/3"
     lab.ready("a", 3, 0.25, 0.75)
     assert lab.view.devices["a"].doing == "update ready"
+    lab.announce(4, "a", purpose=Purpose.EVALUATE)
     lab.evaluated("a", 4, 0.5, None)
     assert lab.view.devices["a"].doing == "evaluated"
     latest = lab.view.devices["a"].latest
     assert latest is not None
     assert (latest.received, latest.local) == (0.5, None)
-    assert lab.view.devices["a"].reports[3].local == 0.75
+    before = lab.view.report("a", 3)
+    assert before is not None
+    assert before.local == 0.75
 
 
 def test_which_bundle_a_device_has_and_what_it_makes_of_another_is_seen() -> None:
@@ -54,16 +58,22 @@ def test_which_bundle_a_device_has_and_what_it_makes_of_another_is_seen() -> Non
     assert lab.view.devices["a"].doing == "refused a bundle: no room"
     lab.event("a", BundleInstalled(6, "c" * 64, "boot", "all carried over"))
     assert lab.view.devices["a"].doing == "has another bundle"
-    assert lab.view.faults == []
+    assert faults(lab) == []
+
+
+def faults(lab: Speaker) -> list[tuple[str, int, str]]:
+    kinds = (Kind.REJECTED, Kind.FAILED)
+    return [(e.device, e.round, e.text) for e in lab.view.log.since(0) if e.kind in kinds]
 
 
 def test_failures_and_refusals_are_faults_in_order() -> None:
     lab = Speaker()
+    lab.announce(2, "a", "b")
     lab.failed("a", 2, "diverged")
     lab.rejected("b", 2, RejectReason.NOT_FINITE, "a NaN in fc1.weight")
-    assert lab.view.faults == [
-        Fault("a", 2, 1, "diverged"),
-        Fault("b", 2, 1, "update rejected, not-finite: a NaN in fc1.weight"),
+    assert faults(lab) == [
+        ("a", 2, "diverged"),
+        ("b", 2, "not-finite: a NaN in fc1.weight"),
     ]
 
 
@@ -72,8 +82,9 @@ def test_failures_and_refusals_are_faults_in_order() -> None:
 )
 def test_messages_that_cross_are_no_fault(reason: RejectReason) -> None:
     lab = Speaker()
+    lab.announce(2, "a")
     lab.rejected("a", 2, reason, "the round is over")
-    assert lab.view.faults == []
+    assert faults(lab) == []
 
 
 def test_a_round_is_hopeless_when_everybody_asked_has_failed() -> None:
@@ -106,19 +117,20 @@ def test_openings_of_a_round_are_counted() -> None:
     lab = Speaker()
     lab.announce(1, "a", epoch=1)
     lab.announce(1, "a", epoch=1)  # retained state, published again after a reconnect
-    assert lab.view.openings == 1
+    assert lab.view.rounds[1].openings == 1
     lab.announce(1, "a", epoch=2)
     lab.announce(1, "a", epoch=3)
-    assert lab.view.openings == 3
+    assert lab.view.rounds[1].openings == 3
     lab.announce(2, "a", epoch=3)
-    assert lab.view.openings == 1
+    assert lab.view.rounds[2].openings == 1
 
 
 def test_closed_rounds_are_kept() -> None:
     lab = Speaker()
     lab.close(1, 3, 4)
     lab.close(2, 4, 4)
-    assert {number: m.accepted for number, m in lab.view.closed.items()} == {1: 3, 2: 4}
+    accepted = {n: r.brief.accepted for n, r in lab.view.rounds.items() if r.brief}
+    assert accepted == {1: 3, 2: 4}
 
 
 def test_cleared_retained_state_and_other_federations_change_nothing() -> None:
@@ -127,7 +139,7 @@ def test_cleared_retained_state_and_other_federations_change_nothing() -> None:
     elsewhere.status("a")
     view.see(Topics("elsewhere").device("a", "status"), b"{}")
     view.see(view.topics.round, b"")
-    assert (view.devices, view.announcement, view.malformed) == ({}, None, 0)
+    assert (view.devices, view.announcement, view.ignored) == ({}, None, {})
 
 
 @given(st.sampled_from(["round", "metrics", "status", "event", "command"]), st.binary(max_size=80))
@@ -136,14 +148,14 @@ def test_bytes_that_are_no_message_are_counted_and_not_believed(leaf: str, paylo
     topics = view.topics
     topic = {"round": topics.round, "metrics": topics.metrics}.get(leaf)
     view.see(topic or topics.device("a", leaf), payload)
-    assert view.malformed == (1 if payload else 0)
-    assert (view.announcement, view.closed, view.faults) == (None, {}, [])
+    assert view.ignored.total() == (1 if payload else 0)
+    assert (view.announcement, view.rounds, view.log.count) == (None, {}, 0)
 
 
 def test_the_filters_match_what_is_understood() -> None:
     view = FederationView(Topics("lab"))
     topics = view.topics
-    understood = [topics.round, topics.metrics]
+    understood = [topics.round, topics.metrics, topics.history, topics.members, topics.control]
     understood += [topics.device("a", leaf) for leaf in ("status", "event", "command")]
     for topic in understood:
         assert sum(topic_matches(f, topic) for f in view.filters) == 1, topic

@@ -1,0 +1,485 @@
+"""What a person can see of a federation, from its topics alone.
+
+A pure picture: messages go in, `FederationView` is what is known. Whoever watches decides how to
+draw it. Messages that are not what they should be are counted, not believed, and whatever comes,
+the view stays within its bounds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pfedfrz_protocol import (
+    Accepted,
+    BundleInstalled,
+    BundleRefused,
+    Command,
+    Control,
+    CoordinatorStatus,
+    DesiredState,
+    DeviceEvent,
+    DeviceStatus,
+    Evaluated,
+    Grant,
+    Heartbeat,
+    LocalReport,
+    Membership,
+    NotAdmitted,
+    PhaseProgress,
+    Presence,
+    ProtocolError,
+    Purpose,
+    Rejected,
+    RejectReason,
+    RoundAnnouncement,
+    RoundBrief,
+    RoundFailed,
+    RoundHistory,
+    RoundMetrics,
+    Topics,
+    UpdateReady,
+)
+
+from .authenticity import Authenticity
+from .device_view import DeviceView, Stage, Standing
+from .log_book import Kind, LogBook
+from .round_view import Cell, Outcome, RoundView
+
+__all__ = ["FederationView"]
+
+NO_FAULT = (RejectReason.LATE, RejectReason.DUPLICATE, RejectReason.NOT_SELECTED)
+"""Refusals that happen to healthy devices, when messages cross."""
+_STANDINGS = {
+    RejectReason.NOT_ENROLLED: Standing.WAITING,
+    RejectReason.QUARANTINED: Standing.QUARANTINED,
+    RejectReason.REVOKED: Standing.REVOKED,
+}
+_DEVICE_LEAVES = ("status", "event", "command", "heartbeat")
+
+
+@dataclass
+class FederationView:
+    """One federation as its messages show it."""
+
+    topics: Topics
+    coordinator_key: str | None = None
+    """Pinned; without it the first coordinator that is heard is believed."""
+    max_devices: int = 20_000
+    max_rounds: int = 1000
+    max_cells: int = 200_000
+    """Devices times rounds that are kept one by one; the oldest rounds lose theirs first."""
+    clock: Callable[[], float] = time.time
+    announcement: RoundAnnouncement | None = None
+    """Of the round that was opened last."""
+    coordinator: CoordinatorStatus | None = None
+    desired: DesiredState | None = None
+    """Whether the federation is to run, pause or end; None until the coordinator has said it."""
+    membership: Membership | None = None
+    devices: dict[str, DeviceView] = field(default_factory=dict)
+    rounds: dict[int, RoundView] = field(default_factory=dict)
+    """By number, in the order of numbers."""
+    log: LogBook = field(default_factory=LogBook)
+    ignored: Counter[RejectReason] = field(default_factory=Counter)
+    """Messages that were not believed, by reason."""
+    revision: int = 0
+    """Grows with every change; devices and rounds keep the one of their last change."""
+
+    def __post_init__(self) -> None:
+        self._signatures = Authenticity(self.topics, self.coordinator_key, self.max_devices)
+        self._cells = 0
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """What to subscribe to: statuses first, since they carry the keys."""
+        topics = self.topics
+        devices = (topics.every_device(leaf) for leaf in _DEVICE_LEAVES)
+        return (
+            topics.coordinator_status,
+            *devices,
+            topics.members,
+            topics.control,
+            topics.history,
+            topics.metrics,
+            topics.round,
+        )
+
+    @property
+    def open_round(self) -> RoundView | None:
+        """The round that is open now."""
+        newest = self.announcement
+        view = None if newest is None else self.rounds.get(newest.round)
+        return None if view is None or view.is_closed or self.is_over else view
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the coordinator has said that the rounds are over."""
+        return self.desired is DesiredState.STOP
+
+    @property
+    def is_hopeless(self) -> bool:
+        """True while every device that the open round asked for an update has failed to give it.
+
+        A device that failed would fail again: its seed, its data and the model are the same.
+        """
+        here = self.open_round
+        if here is None or here.purpose is Purpose.EVALUATE:
+            return False
+        cells = (here.cells.get(name) for name in here.selected)
+        lost = (Outcome.FAILED, Outcome.REJECTED)
+        return bool(here.selected) and all(cell and cell.outcome in lost for cell in cells)
+
+    def report(self, device: str, number: int) -> LocalReport | None:
+        """What a device reported in a round."""
+        there = self.rounds.get(number)
+        cell = there.cells.get(device) if there else None
+        return cell.report if cell else None
+
+    def see(self, topic: str, payload: bytes) -> None:
+        """Take one message as it came."""
+        if not payload:
+            return  # clears what a broker retained
+        try:
+            self._see(topic, payload)
+        except ProtocolError as error:
+            self.ignored[error.reason] += 1
+
+    def _see(self, topic: str, payload: bytes) -> None:
+        ours, signed = self.topics, self._signatures
+        if topic == ours.coordinator_status:
+            self.on_coordinator(signed.coordinator_status(payload))
+        elif topic == ours.round:
+            self.on_announcement(signed.by_coordinator(topic, payload, RoundAnnouncement))
+        elif topic == ours.metrics:
+            self.on_metrics(signed.by_coordinator(topic, payload, RoundMetrics))
+        elif topic == ours.history:
+            self.on_history(signed.by_coordinator(topic, payload, RoundHistory))
+        elif topic == ours.members:
+            self.on_membership(signed.by_coordinator(topic, payload, Membership))
+        elif topic == ours.control:
+            self.on_control(signed.by_coordinator(topic, payload, Control))
+        else:
+            self._see_device(topic, payload)
+
+    def _see_device(self, topic: str, payload: bytes) -> None:
+        sender = self.topics.parse_device(topic)
+        if sender is None:
+            return
+        name, signed = sender.device, self._signatures
+        if sender.leaf == "status":
+            self.on_status(name, signed.device_status(name, topic, payload))
+        elif sender.leaf == "event":
+            event: DeviceEvent = signed.by_device(name, topic, payload, DeviceEvent)  # type: ignore[arg-type]
+            self.on_event(name, event)
+        elif sender.leaf == "heartbeat":
+            signed.by_device(name, topic, payload, Heartbeat)
+            self._changed(name)
+        elif sender.leaf == "command":
+            command: Command = signed.by_coordinator(topic, payload, Command)  # type: ignore[arg-type]
+            self.on_command(name, command)
+
+    # What the coordinator says
+
+    def on_coordinator(self, status: CoordinatorStatus) -> None:
+        """It is there, or not."""
+        before = self.coordinator
+        self.coordinator = status
+        self.revision += 1
+        if before is None or before.presence is not status.presence:
+            self._note(Kind.CONTROL, f"coordinator {status.presence.value}")
+
+    def on_control(self, control: Control) -> None:
+        """What the federation is to do."""
+        if control.desired is not self.desired:
+            said = {"run": "running", "pause": "paused", "stop": "the rounds are over"}
+            self._note(Kind.CONTROL, said[control.desired.value])
+        self.desired = control.desired
+        self.revision += 1
+
+    def on_membership(self, membership: Membership) -> None:
+        """Who is let in and who is not."""
+        self.membership = membership
+        self.revision += 1
+        kept_out = dict.fromkeys(membership.waiting, Standing.WAITING)
+        kept_out.update(dict.fromkeys(membership.quarantined, Standing.QUARANTINED))
+        kept_out.update(dict.fromkeys(membership.revoked, Standing.REVOKED))
+        for name in kept_out.keys() - self.devices.keys():
+            self._device(name)
+        for name, device in self.devices.items():
+            standing = kept_out.get(name, Standing.ENROLLED)
+            if device.standing is standing:
+                continue
+            device.standing = standing
+            device.refusal = membership.quarantined.get(name, "")
+            self._changed(name, heard=False)
+            if standing is not Standing.ENROLLED:
+                why = f": {device.refusal}" if device.refusal else ""
+                self._note(Kind.KEPT_OUT, f"{standing.value}{why}", name)
+
+    def on_announcement(self, opened: RoundAnnouncement) -> None:
+        """A round is open."""
+        before = self.announcement
+        self.announcement = opened
+        # A coordinator whose state was lost begins anew: what was before is of another life.
+        for number in [number for number in self.rounds if number > opened.round]:
+            self._drop_round(number)
+        here = self._round(opened.round)
+        here.purpose, here.deadline_s = opened.purpose, opened.deadline_s
+        if before is not None and (before.round, before.epoch) == (opened.round, opened.epoch):
+            return  # retained state, published again after a reconnect
+        if here.is_closed and opened.epoch > here.epoch > 0:
+            self._drop_round(opened.round)
+            here = self._round(opened.round)
+            here.purpose, here.deadline_s = opened.purpose, opened.deadline_s
+        here.epoch = opened.epoch
+        here.openings += 1
+        here.selected = frozenset(opened.selected)
+        if here.opened_at is None:
+            here.opened_at = self.clock()
+        for name in opened.selected:
+            cell = here.cells.get(name)
+            if cell is not None and cell.outcome in (Outcome.FAILED, Outcome.REJECTED):
+                cell.outcome, cell.detail = None, ""
+            device = self.devices.get(name)
+            if device is not None:
+                device.stage, device.stage_round = Stage.SELECTED, opened.round
+                device.progress, device.doing = 0.0, ""
+                self._changed(name, heard=False)
+        again = f" again, for the {here.openings}th time" if here.openings > 1 else ""
+        text = f"round {opened.round} opened{again} for {len(opened.selected)} devices"
+        self._note(Kind.ROUND, text, number=opened.round)
+
+    def on_metrics(self, metrics: RoundMetrics) -> None:
+        """A round is closed."""
+        here = self._round(metrics.round)
+        if here.metrics == metrics:
+            return
+        is_news = here.opened_at is not None and not here.is_closed
+        closed_at = self.clock()
+        here.purpose, here.metrics = metrics.purpose, metrics
+        here.brief = _brief(metrics, here.brief.closed_at if here.brief else closed_at)
+        if is_news:
+            here.closed_at = closed_at
+        for name in metrics.update_norms:
+            cell = self._cell(here, name)
+            if cell is not None:
+                cell.norm = metrics.update_norms[name]
+                cell.cosine = metrics.update_cosines.get(name)
+                cell.outcome = Outcome.ACCEPTED
+        self._trim()
+        self._note(Kind.ROUND, f"round {metrics.round} closed", number=metrics.round)
+
+    def on_history(self, history: RoundHistory) -> None:
+        """The last closed rounds, in short."""
+        told = {brief.round for brief in history.rounds}
+        if told:
+            # Closed rounds that the coordinator knows nothing of are of another life.
+            first = min(told)
+            for number in [n for n, r in self.rounds.items() if r.is_closed and n > first]:
+                if number not in told:
+                    self._drop_round(number)
+        for brief in history.rounds:
+            here = self._round(brief.round)
+            if here.brief != brief:
+                here.brief, here.purpose = brief, brief.purpose
+                self._touch(here)
+        self._trim()
+
+    def on_command(self, name: str, command: Command) -> None:
+        """What the coordinator tells a device."""
+        device = self._device(name)
+        if device is None:
+            return
+        match command:
+            case Grant():
+                device.stage, device.doing = Stage.UPLOADING, "uploading"
+            case Accepted():
+                device.stage, device.doing = Stage.ACCEPTED, "update accepted"
+                if self._settle(name, command, Outcome.ACCEPTED):
+                    device.updates_accepted += 1
+            case Rejected() if command.reason not in NO_FAULT:
+                device.stage = Stage.REJECTED
+                device.doing = f"rejected: {command.reason.value}"
+                text = f"{command.reason.value}: {command.detail}"
+                if self._settle(name, command, Outcome.REJECTED, text):
+                    device.updates_rejected += 1
+                    self._note(Kind.REJECTED, text, name, command.round)
+            case NotAdmitted():
+                standing = _STANDINGS.get(command.reason, Standing.REFUSED)
+                if (device.standing, device.refusal) != (standing, command.detail):
+                    self._note(Kind.KEPT_OUT, f"{command.reason.value}: {command.detail}", name)
+                device.standing, device.refusal = standing, command.detail
+        self._changed(name, heard=False)
+
+    # What devices say
+
+    def on_status(self, name: str, status: DeviceStatus) -> None:
+        """A device is there, waits, or is gone."""
+        is_new = name not in self.devices
+        device = self._device(name)
+        if device is None:
+            return
+        if device.presence is not status.presence and not (
+            is_new and status.presence is Presence.OFFLINE
+        ):
+            why = f": {status.waiting_for}" if status.waiting_for else ""
+            self._note(Kind.DEVICE, f"{status.presence.value}{why}", name)
+        device.presence, device.waiting_for = status.presence, status.waiting_for
+        device.bundle, device.runtime = status.bundle, status.runtime
+        if status.presence is not Presence.OFFLINE:
+            device.samples, device.label_counts = status.samples, status.label_counts
+        self._changed(name, heard=not is_new or status.presence is not Presence.OFFLINE)
+
+    def on_event(self, name: str, event: DeviceEvent) -> None:
+        """What a device does."""
+        device = self._device(name)
+        if device is None:
+            return
+        match event:
+            case PhaseProgress():
+                phase = f"phase {event.phase + 1}/{event.phases} {event.trainable.value}"
+                device.stage, device.stage_round = Stage.TRAINING, event.round
+                device.doing = f"{phase}, epoch {event.epoch + 1}/{event.epochs}"
+                epochs = max(1, event.epochs)
+                done = event.phase + (event.epoch + 1) / epochs
+                device.progress = min(1.0, done / max(1, event.phases))
+            case UpdateReady():
+                device.stage, device.doing = Stage.READY, "update ready"
+                device.stage_round, device.progress = event.round, 1.0
+                self._on_report(name, device, event.round, event.report, Outcome.REPORTED)
+            case Evaluated():
+                device.stage, device.doing = Stage.EVALUATED, "evaluated"
+                device.stage_round, device.progress = event.round, 1.0
+                self._on_report(name, device, event.round, event.report, Outcome.MEASURED)
+            case RoundFailed():
+                device.stage, device.doing = Stage.FAILED, "failed"
+                device.stage_round = event.round
+                if self._settle(name, event, Outcome.FAILED, event.detail):
+                    device.failures += 1
+                    self._note(Kind.FAILED, event.detail, name, event.round)
+            case BundleInstalled():
+                device.doing = "has another bundle"
+            case BundleRefused():
+                device.doing = f"refused a bundle: {event.detail}"
+        self._changed(name)
+
+    def _on_report(
+        self, name: str, device: DeviceView, number: int, report: LocalReport, outcome: Outcome
+    ) -> None:
+        here = self.rounds.get(number)
+        cell = None if here is None else self._cell(here, name)
+        if here is None or cell is None or cell.report == report:
+            return  # of a round that nobody has opened, or said once more
+        cell.report = report
+        if cell.outcome is not Outcome.ACCEPTED:
+            cell.outcome = outcome
+        self._touch(here)
+        if number >= device.latest_round:
+            device.latest, device.latest_round = report, number
+        device.train_s += report.train_s
+        device.evaluate_s += report.evaluate_s
+        device.downloaded_bytes += report.downloaded_bytes
+
+    # Inside
+
+    def _settle(
+        self,
+        name: str,
+        said: Accepted | Rejected | RoundFailed,
+        outcome: Outcome,
+        detail: str = "",
+    ) -> bool:
+        """Write down what came of a device's part; False where that is no news, or too old."""
+        here = self.rounds.get(said.round)
+        if here is not None and said.epoch < here.epoch and outcome is not Outcome.ACCEPTED:
+            return False  # the round has been opened again since
+        cell = None if here is None else self._cell(here, name)
+        if here is None or cell is None or (cell.outcome, cell.detail) == (outcome, detail):
+            return False
+        cell.outcome, cell.detail = outcome, detail
+        self._touch(here)
+        return True
+
+    def _device(self, name: str) -> DeviceView | None:
+        """The device; None for one too many."""
+        device = self.devices.get(name)
+        if device is None and len(self.devices) < self.max_devices:
+            device = self.devices[name] = DeviceView()
+        return device
+
+    def _changed(self, name: str, *, heard: bool = True) -> None:
+        device = self.devices.get(name)
+        if device is not None:
+            self.revision += 1
+            device.revision = self.revision
+            if heard:
+                device.heard_at = self.clock()
+
+    def _round(self, number: int) -> RoundView:
+        here = self.rounds.get(number)
+        if here is None:
+            is_last = not self.rounds or number > max(self.rounds)
+            here = self.rounds[number] = RoundView(number)
+            if not is_last:
+                self.rounds = dict(sorted(self.rounds.items()))
+            if len(self.rounds) > self.max_rounds:
+                self._drop_round(next(iter(self.rounds)))
+        self._touch(here)
+        return here
+
+    def _cell(self, here: RoundView, name: str) -> Cell | None:
+        """The device's part in the round; None for one that had none."""
+        cell = here.cells.get(name)
+        known = here.metrics.update_norms if here.metrics else {}
+        if cell is None and (name in here.selected or name in known):
+            cell = here.cells[name] = Cell()
+            self._cells += 1
+            self._trim()
+        return cell
+
+    def _touch(self, here: RoundView) -> None:
+        self.revision += 1
+        here.revision = self.revision
+
+    def _drop_round(self, number: int) -> None:
+        dropped = self.rounds.pop(number)
+        self._cells -= len(dropped.cells)
+        self.revision += 1
+
+    def _trim(self) -> None:
+        """The oldest rounds lose their details first; the newest keeps its own."""
+        if self._cells <= self.max_cells:
+            return
+        for here in list(self.rounds.values())[:-1]:
+            if not here.cells:
+                continue
+            self._cells -= len(here.cells)
+            here.cells, here.metrics, here.selected = {}, None, frozenset()
+            self._touch(here)
+            if self._cells <= self.max_cells:
+                return
+
+    def _note(self, kind: Kind, text: str, device: str = "", number: int = 0) -> None:
+        self.revision += 1
+        self.log.add(self.clock(), kind, text, device, number)
+
+
+def _brief(metrics: RoundMetrics, closed_at: float) -> RoundBrief:
+    return RoundBrief(
+        metrics.round,
+        metrics.purpose,
+        closed_at,
+        metrics.duration_s,
+        metrics.selected,
+        metrics.accepted,
+        sum(metrics.rejected.values()),
+        metrics.missing,
+        metrics.received_mean,
+        metrics.local_mean,
+        metrics.loss_mean,
+        metrics.uplink_bytes,
+        metrics.downlink_bytes,
+        metrics.train_s,
+    )

@@ -88,7 +88,7 @@ class FederationView:
     """Grows with every change; devices and rounds keep the one of their last change."""
 
     def __post_init__(self) -> None:
-        self._signatures = Authenticity(self.topics, self.coordinator_key, self.max_devices)
+        self.signatures = Authenticity(self.topics, self.coordinator_key, self.max_devices)
         self._cells = 0
 
     @property
@@ -147,7 +147,7 @@ class FederationView:
             self.ignored[error.reason] += 1
 
     def _see(self, topic: str, payload: bytes) -> None:
-        ours, signed = self.topics, self._signatures
+        ours, signed = self.topics, self.signatures
         if topic == ours.coordinator_status:
             self.on_coordinator(signed.coordinator_status(payload))
         elif topic == ours.round:
@@ -167,7 +167,7 @@ class FederationView:
         sender = self.topics.parse_device(topic)
         if sender is None:
             return
-        name, signed = sender.device, self._signatures
+        name, signed = sender.device, self.signatures
         if sender.leaf == "status":
             self.on_status(name, signed.device_status(name, topic, payload))
         elif sender.leaf == "event":

@@ -79,10 +79,12 @@ def test_rejected_updates_are_on_the_line_of_their_round() -> None:
 
 def test_the_last_model_is_measured_and_tuned_only_where_the_method_does() -> None:
     lab, screen = Speaker(), Screen()
+    lab.announce(2, "a", purpose=Purpose.EVALUATE)
     lab.evaluated("a", 2, 0.5, None)
     lab.close(2, 0, 1, Purpose.EVALUATE)
     with table_of(lab, screen) as table:
         table.refresh()
+        lab.announce(3, "a", purpose=Purpose.EVALUATE)
         lab.evaluated("a", 3, 0.5, 0.75)
         lab.close(3, 0, 1, Purpose.EVALUATE)
         table.refresh()

@@ -21,7 +21,7 @@ KEY = SigningKey.from_seed(bytes(32))
 def target(data: bytes) -> None:
     """Lines of a byte for the topic and a message; the view can be asked after each."""
     view = FederationView(TOPICS)
-    signatures = view._signatures
+    signatures = view.signatures
     signatures._coordinator = KEY.public
     signatures._devices = dict.fromkeys("abc", KEY.public)
     for line in data.split(b"\n")[:50]:

@@ -1,0 +1,248 @@
+"""A federation being watched: a view that a thread of its own keeps up to date."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from pfedfrz_protocol import (
+    ConfigurationError,
+    OperatorAction,
+    OperatorAnswer,
+    ProtocolError,
+    Topics,
+)
+from pfedfrz_storage import load_signing_key
+from pfedfrz_transport import (
+    Link,
+    LinkDown,
+    LinkLimits,
+    LinkOverflow,
+    LinkUp,
+    Message,
+    MqttLink,
+    Posted,
+    Refused,
+    Traffic,
+    open_access,
+)
+
+from .operator import Operator
+from .settings import MonitorSettings
+from .view import FederationView
+
+__all__ = ["Health", "LiveWatch", "Watch", "open_watch"]
+
+_POLL_S = 0.2
+_AT_ONCE = 500
+_MOST_FEDERATIONS = 100
+_EVERY_COORDINATOR = "pfedfrz/v1/+/coordinator/status"
+
+
+@dataclass(frozen=True)
+class Health:
+    """How the watching itself goes."""
+
+    source: str
+    """Where the view comes from, for people: the broker's place, or a journal's."""
+    connected: bool = False
+    since: float = 0.0
+    """Unix seconds of the last change of `connected`."""
+    fault: str = ""
+    """Why it is not connected, or what the broker refused."""
+    traffic: Traffic = field(default_factory=Traffic)
+    heard: bool = False
+    """Whether the coordinator of this federation has been heard at all."""
+    federations: tuple[str, ...] = ()
+    """The names of those that are on this broker, as far as we may see them."""
+
+
+class Watch(Protocol):
+    """What the faces draw: live over MQTT, or a finished run once more. For any thread."""
+
+    @property
+    def may_act(self) -> bool:
+        """Whether `ask` may be called."""
+        ...
+
+    @property
+    def health(self) -> Health:
+        """How the watching goes."""
+        ...
+
+    def start(self) -> None:
+        """Begin to keep the view up to date; raises BrokerUnreachable."""
+        ...
+
+    def close(self) -> None:
+        """End it; the view stays as it is."""
+        ...
+
+    def reading(self) -> AbstractContextManager[FederationView]:
+        """The view, which does not change meanwhile. Not for long: what comes has to wait."""
+        ...
+
+    def ask(self, action: OperatorAction) -> Future[OperatorAnswer]:
+        """Ask the coordinator to do something; ConfigurationError for who may only watch."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Ask:
+    action: OperatorAction
+    answer: Future[OperatorAnswer]
+
+
+class LiveWatch:
+    """A federation over MQTT."""
+
+    def __init__(
+        self,
+        view: FederationView,
+        link: Link,
+        source: str,
+        operator: Operator | None = None,
+        *,
+        connect_timeout_s: float = 10.0,
+    ) -> None:
+        self._view = view
+        self._link = link
+        self._operator = operator
+        self._connect_timeout_s = connect_timeout_s
+        self._lock = threading.Lock()
+        self._health = Health(source)
+        self._federations = set[str]()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    @property
+    def may_act(self) -> bool:
+        """Whether an operator's key is at hand."""
+        return self._operator is not None
+
+    @property
+    def health(self) -> Health:
+        """How the watching goes."""
+        return replace(
+            self._health,
+            traffic=self._link.traffic,
+            heard=self._view.coordinator is not None,
+            federations=tuple(sorted(self._federations)),
+        )
+
+    def start(self) -> None:
+        """Connect and follow; raises BrokerUnreachable when the broker does not answer."""
+        for topic_filter in self._view.filters:
+            self._link.subscribe(topic_filter)
+        self._link.subscribe(_EVERY_COORDINATOR)
+        if self._operator is not None:
+            self._link.subscribe(self._operator.answers)
+        self._link.start()
+        try:
+            self._link.wait_until_up(self._connect_timeout_s)
+        except BaseException:
+            self._link.close()
+            raise
+        self._thread.start()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._closing = True
+        self._link.wake()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._link.close()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[FederationView]:
+        """The view, which does not change meanwhile."""
+        with self._lock:
+            yield self._view
+
+    def ask(self, action: OperatorAction) -> Future[OperatorAnswer]:
+        """Ask the coordinator to do something; ConfigurationError for who may only watch."""
+        if self._operator is None:
+            raise ConfigurationError(
+                "this account only watches: an operator's monitor.toml has operator and "
+                "operator_key_file (pfedfrz provision --operator NAME)"
+            )
+        answer = Future[OperatorAnswer]()
+        self._link.post(_Ask(action, answer))
+        return answer
+
+    def _run(self) -> None:
+        while not self._closing:
+            event = self._link.poll(_POLL_S)
+            with self._lock:
+                for _ in range(_AT_ONCE):
+                    if event is None:
+                        break
+                    self._take(event)
+                    event = self._link.poll(0.0)
+                else:
+                    if event is not None:
+                        self._take(event)
+                if self._operator is not None:
+                    self._operator.give_up(at_once=self._closing)
+
+    def _take(self, event: object) -> None:
+        match event:
+            case Message(topic, payload):
+                self._on_message(topic, payload)
+            case LinkUp():
+                self._health = replace(self._health, connected=True, since=time.time(), fault="")
+            case LinkDown(reason):
+                self._health = replace(
+                    self._health, connected=False, since=time.time(), fault=reason
+                )
+            case Refused(topic, reason):
+                self._health = replace(self._health, fault=f"the broker refused {topic}: {reason}")
+            case Posted(_Ask(action, answer)) if self._operator is not None:
+                try:
+                    self._operator.ask(action, answer)
+                except LinkOverflow:
+                    answer.set_result(OperatorAnswer(0, 0, False, "too many requests at once"))
+
+    def _on_message(self, topic: str, payload: bytes) -> None:
+        if self._operator is not None and topic == self._operator.answers:
+            with contextlib.suppress(ProtocolError):
+                self._operator.hear(payload)
+            return
+        levels = topic.split("/")
+        if levels[3:] == ["coordinator", "status"] and len(self._federations) < _MOST_FEDERATIONS:
+            self._federations.add(levels[2])
+        self._view.see(topic, payload)
+
+
+def open_watch(settings: MonitorSettings) -> LiveWatch:
+    """A federation to be watched as it is configured; ConfigurationError says what to mend."""
+    access = open_access(settings.broker, settings.tls, settings.password_file)
+    view = FederationView(Topics(settings.federation), settings.coordinator_key)
+    # A watcher that stays away is told by retained state what it missed: nothing is kept for it.
+    options = replace(
+        access.options,
+        session_expiry_s=0,
+        receive_maximum=1024,
+        limits=LinkLimits(inbox_messages=20_000),
+    )
+    # Several may watch from one machine, where the broker does not set the name by the account.
+    name = f"{settings.federation}.{settings.operator or 'monitor'}.{secrets.token_hex(4)}"
+    link = MqttLink(access.address, name, options=options)
+    operator = None
+    if settings.operator is not None and settings.operator_key_file is not None:
+        key = load_signing_key(settings.operator_key_file)
+        operator = Operator(settings.operator, key, view, link)
+    return LiveWatch(
+        view,
+        link,
+        str(access.address),
+        operator,
+        connect_timeout_s=settings.connect_timeout_s,
+    )

@@ -233,9 +233,12 @@ class FederationView:
             self._drop_round(opened.round)
             here = self._round(opened.round)
             here.purpose, here.deadline_s = opened.purpose, opened.deadline_s
+        here.selected = frozenset(opened.selected)
+        if here.is_closed and here.epoch == 0:
+            here.epoch = opened.epoch
+            return  # its numbers came first: it is over, and was opened before we looked
         here.epoch = opened.epoch
         here.openings += 1
-        here.selected = frozenset(opened.selected)
         if here.opened_at is None:
             here.opened_at = self.clock()
         for name in opened.selected:

@@ -190,7 +190,9 @@ class LiveWatch:
                     if event is not None:
                         self._take(event)
                 if self._operator is not None:
-                    self._operator.give_up(at_once=self._closing)
+                    self._operator.give_up()
+        if self._operator is not None:
+            self._operator.give_up(at_once=True)
 
     def _take(self, event: object) -> None:
         match event:

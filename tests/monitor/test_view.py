@@ -6,14 +6,25 @@ import pytest
 from federation_messages import Speaker
 from hypothesis import given
 from hypothesis import strategies as st
+from identities import key_of
 
-from pfedfrz_monitor import FederationView, Kind
+from pfedfrz_monitor import FederationView, Kind, Outcome, Stage, Standing
 from pfedfrz_protocol import (
+    Accepted,
     BundleInstalled,
     BundleRefused,
+    Control,
+    CoordinatorStatus,
+    DesiredState,
+    Grant,
+    Membership,
     Presence,
     Purpose,
+    Rejected,
     RejectReason,
+    RoundBrief,
+    RoundFailed,
+    RoundHistory,
     Topics,
 )
 from pfedfrz_transport import topic_matches
@@ -159,3 +170,143 @@ def test_the_filters_match_what_is_understood() -> None:
     understood += [topics.device("a", leaf) for leaf in ("status", "event", "command")]
     for topic in understood:
         assert sum(topic_matches(f, topic) for f in view.filters) == 1, topic
+
+
+def test_nobody_speaks_in_another_s_name() -> None:
+    lab = Speaker()
+    lab.announce(1, "a", "b")
+    topics = lab.view.topics
+    failed = RoundFailed(1, 1, "boot", "forged")
+    lab.say(topics.device("a", "event"), failed, "b")
+    lab.say(topics.device("a", "command"), Rejected(1, 1, RejectReason.NOT_FINITE, "forged"), "b")
+    lab.say(topics.control, Control(DesiredState.STOP, 1), "a")
+    lab.say(topics.coordinator_status, status_by("somebody else"), "somebody else")
+    assert lab.view.ignored == {RejectReason.WRONG_SIGNATURE: 4}
+    assert faults(lab) == []
+    assert not lab.view.is_over
+
+
+def status_by(name: str) -> CoordinatorStatus:
+    return CoordinatorStatus(Presence.OFFLINE, "0" * 64, 1, key_of(name).public)
+
+
+def test_a_pinned_coordinator_is_believed_and_no_other() -> None:
+    view = FederationView(Topics("lab"), key_of("the right one").public)
+    lab = Speaker(view)
+    assert view.coordinator is None, "it spoke with another key"
+    lab.say(view.topics.coordinator_status, status_by("the right one"), "the right one")
+    assert view.coordinator is not None
+
+
+def test_a_device_that_has_shown_no_status_is_not_heard() -> None:
+    lab = Speaker()
+    topic = lab.view.topics.device("ghost", "event")
+    lab.say(topic, RoundFailed(1, 1, "boot", "boo"), "ghost")
+    assert lab.view.devices == {}
+
+
+def test_steps_of_a_round_are_seen_on_each_device() -> None:
+    lab = Speaker()
+    lab.announce(1, "a", "b", "c")
+    lab.progress("a", 1)
+    lab.ready("b", 1, 0.5, 0.75)
+    stages = {name: (d.stage, d.progress) for name, d in lab.view.devices.items()}
+    assert stages["a"] == (Stage.TRAINING, pytest.approx(2 / 3))
+    assert stages["b"] == (Stage.READY, 1.0)
+    command = lab.view.topics.device("b", "command")
+    lab.say(command, Grant(1, 1))
+    assert lab.view.devices["b"].stage is Stage.UPLOADING
+    lab.say(command, Accepted(1, 1))
+    lab.say(command, Accepted(1, 1))  # at least once
+    assert (lab.view.devices["b"].stage, lab.view.devices["b"].updates_accepted) == (
+        Stage.ACCEPTED,
+        1,
+    )
+    lab.close(1, 1, 3, norms={"b": 2.5}, cosines={"b": -0.25})
+    cell = lab.view.rounds[1].cells["b"]
+    assert (cell.outcome, cell.norm, cell.cosine) == (Outcome.ACCEPTED, 2.5, -0.25)
+    assert lab.view.open_round is None
+
+
+def test_a_failure_of_an_earlier_opening_does_not_count() -> None:
+    lab = Speaker()
+    lab.announce(1, "a", epoch=2)
+    lab.failed("a", 1, "diverged", epoch=1)
+    assert faults(lab) == []
+
+
+def brief(number: int, **more: float) -> RoundBrief:
+    numbers = {"selected": 4, "accepted": 4, "rejected": 0, "missing": 0} | more
+    return RoundBrief(number, Purpose.TRAIN, 1e9 + number, 2.0, **numbers)  # type: ignore[arg-type]
+
+
+def test_who_comes_late_is_told_of_the_rounds_before() -> None:
+    lab = Speaker()
+    told = RoundHistory((brief(1, received_mean=0.25), brief(2, received_mean=0.5)))
+    lab.say(lab.view.topics.history, told)
+    lab.close(2, 4, 4)
+    lab.announce(2, "a")  # the last one opened is still retained
+    assert lab.view.open_round is None
+    lab.announce(3, "a")
+    assert list(lab.view.rounds) == [1, 2, 3]
+    assert lab.view.open_round is lab.view.rounds[3]
+    entries = [e.text for e in lab.view.log.since(0) if e.kind is Kind.ROUND]
+    assert entries == ["round 2 closed", "round 3 opened for 1 devices"]
+
+
+def test_a_coordinator_that_lost_its_state_begins_anew() -> None:
+    lab = Speaker()
+    for number in (1, 2, 3):
+        lab.announce(number, "a")
+        lab.close(number, 1, 1)
+    lab.say(lab.view.topics.history, RoundHistory(()))
+    lab.announce(1, "a", epoch=9)
+    assert list(lab.view.rounds) == [1]
+    assert not lab.view.rounds[1].is_closed
+
+
+def test_who_is_kept_out_is_seen_with_the_reason() -> None:
+    lab = Speaker()
+    lab.status("a")
+    members = Membership(3, ("new",), {"a": "5 failures in a row"}, ("old",), joining=False)
+    lab.say(lab.view.topics.members, members)
+    standings = {name: (d.standing, d.refusal) for name, d in lab.view.devices.items()}
+    assert standings == {
+        "a": (Standing.QUARANTINED, "5 failures in a row"),
+        "new": (Standing.WAITING, ""),
+        "old": (Standing.REVOKED, ""),
+    }
+    lab.say(lab.view.topics.members, Membership(4, (), {}, ("old",), joining=False))
+    assert lab.view.devices["a"].standing is Standing.ENROLLED
+
+
+def test_whatever_comes_the_view_stays_within_its_bounds() -> None:
+    view = FederationView(Topics("lab"), max_devices=3, max_rounds=5, max_cells=6)
+    lab = Speaker(view)
+    for name in "abcdef":
+        lab.status(name)
+    assert sorted(view.devices) == ["a", "b", "c"]
+    for number in range(1, 10):
+        lab.announce(number, "a", "b", "c")
+        for name in "abc":
+            lab.ready(name, number, 0.5, 0.5)
+            lab.failed(name, number, "x" * 200)
+        lab.close(number, 3, 3, norms={"a": 1.0})
+    assert list(view.rounds) == [5, 6, 7, 8, 9]
+    assert [len(here.cells) for here in view.rounds.values()] == [0, 0, 0, 3, 3]
+    for _ in range(2000):
+        lab.status("a", Presence.OFFLINE)
+        lab.status("a")
+    assert len(view.log.since(0)) == 1000
+    assert view.log.count > 4000
+
+
+def test_revisions_say_what_has_changed() -> None:
+    lab = Speaker()
+    lab.announce(1, "a", "b")
+    before = lab.view.revision
+    lab.progress("b", 1)
+    assert [n for n, d in lab.view.devices.items() if d.revision > before] == ["b"]
+    assert [n for n, r in lab.view.rounds.items() if r.revision > before] == []
+    lab.ready("b", 1, 0.5, 0.5)
+    assert [n for n, r in lab.view.rounds.items() if r.revision > before] == [1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +29,7 @@ from .preparation import PreparedFleet, prepare_fleet
 from .report import ReportFiles, RunRecord, write_report
 from .retained_state import clear_retained_state
 from .run_directory import RunDirectory
+from .run_page import OPERATOR, RunPage, make_operator_key
 from .run_record import RunCircumstances, make_run_record
 from .run_watch import RunWatch
 
@@ -51,8 +54,13 @@ def emulate(
     broker: str = "auto",
     federation: str | None = None,
     console: Console | None = None,
+    page: str | None = None,
+    when_done: Callable[[EmulationResult], None] = lambda result: None,
 ) -> EmulationResult:
     """Run a whole fleet on this machine and write its report into `out`, an empty directory.
+
+    With `page`, which is HOST:PORT or nothing for a usual one, the run can be watched in a browser;
+    `when_done` is called with the result while broker and page are still there.
 
     Without `out` it is a new directory below `runs`. Whatever happens, no process is left running
     and no half-written file; without a finished run there is no report, but the state and the logs
@@ -67,26 +75,33 @@ def emulate(
     began_s = time.monotonic()
     started_at = datetime.now().astimezone().isoformat(timespec="seconds")
     name = f"{experiment.method}-{experiment.dataset.partition(':')[0]}"
-    with RunDirectory(out, name) as directory:
-        with start_broker(broker, directory.path / "broker") as running:
-            with console.status(_PREPARING) as status:
+    with (
+        RunDirectory(out, name) as directory,
+        start_broker(broker, directory.path / "broker") as running,
+        ExitStack() as stack,
+    ):
+        with console.status(_PREPARING) as status:
 
-                def tell(file: str, done: int, whole: int) -> None:
-                    status.update(f"fetching {file}, {done / 1e6:.1f} of {whole / 1e6:.1f} MB")
-                    if done == whole:
-                        status.update(_PREPARING)
+            def tell(file: str, done: int, whole: int) -> None:
+                status.update(f"fetching {file}, {done / 1e6:.1f} of {whole / 1e6:.1f} MB")
+                if done == whole:
+                    status.update(_PREPARING)
 
-                fleet = prepare_fleet(experiment, progress=tell)
-            directory.keep()
-            try:
-                _introduce(console, fleet, running)
-                with FaultSetting(fleet, running) as setting:
-                    files = write_fleet_files(
-                        fleet, directory.path, federation, running.url, setting.urls
-                    )
-                    notes, faults = _run(fleet, files, running, console, setting)
-            finally:
-                _remove_leftovers(directory.path)
+            fleet = prepare_fleet(experiment, progress=tell)
+        directory.keep()
+        try:
+            _introduce(console, fleet, running)
+            with FaultSetting(fleet, running) as setting:
+                operators = {} if page is None else {OPERATOR: make_operator_key(directory.path)}
+                files = write_fleet_files(
+                    fleet, directory.path, federation, running.url, setting.urls, operators
+                )
+                if page is not None:
+                    served = stack.enter_context(_page(fleet, files, running, page))
+                    say(console, f"watch it in a browser: {served.url}", "bold")
+                notes, faults = _run(fleet, files, running, console, setting)
+        finally:
+            _remove_leftovers(directory.path)
         circumstances = RunCircumstances(
             running.name,
             command_line(experiment, broker),
@@ -98,9 +113,16 @@ def emulate(
         with console.status("writing the report"):
             try:
                 record = _read_record(fleet, files, circumstances)
-                return EmulationResult(record, write_report(record, directory.path))
+                result = EmulationResult(record, write_report(record, directory.path))
             finally:
                 _remove_leftovers(directory.path)
+        when_done(result)
+        return result
+
+
+def _page(fleet: PreparedFleet, files: FleetFiles, broker: RunningBroker, listen: str) -> RunPage:
+    labels = {device.name: "attacker" for device in fleet.devices if device.attacker}
+    return RunPage(files, broker.url, labels, listen or None)
 
 
 def _introduce(console: Console, fleet: PreparedFleet, broker: RunningBroker) -> None:

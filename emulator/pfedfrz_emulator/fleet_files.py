@@ -52,6 +52,11 @@ class FleetFiles:
         """What the attackers are told."""
         return self.directory / "attack.toml"
 
+    @property
+    def monitor(self) -> Path:
+        """How to watch the run: for `pfedfrz monitor --config`."""
+        return self.directory / "monitor.toml"
+
     def device(self, name: str) -> Path:
         """A device's configuration."""
         return self.directory / "devices" / f"{name}.toml"
@@ -67,10 +72,12 @@ def write_fleet_files(
     federation: str,
     broker_url: str,
     own_urls: Mapping[str, str] | None = None,
+    operators: Mapping[str, str] | None = None,
 ) -> FleetFiles:
     """Write bundle, data and configurations below `directory`.
 
-    `own_urls` says where members find the broker that have a way of their own to it.
+    `own_urls` says where members find the broker that have a way of their own to it, `operators`
+    by which keys the coordinator knows who may pause and throw out.
     """
     own_urls = own_urls or {}
     files = FleetFiles(directory, federation)
@@ -91,6 +98,7 @@ def write_fleet_files(
             "broker": own_urls.get("coordinator", broker_url),
             "aggregation": experiment.aggregation,
             "rounds": _chosen(experiment.round_policy()),
+            **({"operators": dict(operators)} if operators else {}),
         },
     )
     if experiment.attackers:

@@ -1,9 +1,9 @@
 """One process of an emulated fleet: a coordinator, a device, or a device that attacks.
 
-    python -m pfedfrz_emulator.member_process PARENT_PID coordinator|device CONFIG [ATTACK_ORDERS]
+    python -m pfedfrz_emulator.member_process PARENT_PID coordinator|device|page CONFIG [ATTACK]
 
-The code is that of `pfedfrz coordinator` and `pfedfrz device`; an attacker is a device with a
-tampering hook. Nothing here imports torch: a device process weighs what it weighs on a board.
+The code is that of `pfedfrz coordinator`, `device` and `monitor --web`; an attacker is a device
+with a tampering hook. Nothing here imports torch: a device process weighs what it does on a board.
 """
 
 from __future__ import annotations
@@ -34,6 +34,19 @@ def main(arguments: list[str]) -> int:
             from pfedfrz_coordinator.process import run_coordinator
 
             return 0 if run_coordinator(path) else 1
+        if role == "page":
+            from pfedfrz_monitor.settings import load_monitor_settings
+            from pfedfrz_monitor.watch import open_watch
+            from pfedfrz_monitor.web import serve
+
+            settings = load_monitor_settings(path)
+            watch = open_watch(settings)
+            watch.start()
+            try:
+                serve(watch, settings.web, settings.labels, say=print)
+            finally:
+                watch.close()
+            return 0
         from pfedfrz_edge.process import run_device
 
         run_device(path, _attacker(path, Path(rest[0])) if rest else None)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from pfedfrz_monitor import FederationView, Kind
-from pfedfrz_protocol import OperationError
+from pfedfrz_protocol import DesiredState, OperationError
 from pfedfrz_transport import Link, LinkDown, LinkUp, Message
 
 from .brokers import RunningBroker
@@ -99,7 +99,8 @@ class RunWatch:
     def _give_up_if_nothing_opens(self) -> None:
         """A round closes or is opened again at its deadline; afterwards the coordinator waits."""
         opened, faults = self.view.announcement, self.faults
-        if opened is None or (faults is not None and faults.next_s is not None):
+        is_paused = self.view.desired is DesiredState.PAUSE
+        if opened is None or is_paused or (faults is not None and faults.next_s is not None):
             self._moved_s = time.monotonic()
             return
         seen = (opened.round, opened.epoch, self.view.open_round is None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -164,11 +167,21 @@ _METHOD, _DATA, _FLEET, _RUN = "Method", "Data", "Fleet and rounds", "Run"
     metavar="DIR",
     help="A new or empty directory for the run.  [default: runs/DATE-METHOD-DATASET]",
 )
+@option(
+    _RUN,
+    "--web",
+    "page",
+    is_flag=False,
+    flag_value="",
+    metavar="[HOST:PORT]",
+    help="Serve a page on which the rounds can be watched; in a terminal it stays until Ctrl-C.",
+)
 @option(_RUN, "--json", "as_json", is_flag=True, help="Print summary.json to standard output.")
 def command(
     config: Path | None,
     broker: str,
     out: Path | None,
+    page: str | None,
     as_json: bool,
     encoding: str | None,
     **options: object,
@@ -179,6 +192,7 @@ def command(
     Examples:
       pfedfrz emulate --dataset digits --devices 4 --rounds 3
       pfedfrz emulate --devices 10 --attackers 2 --out my-run
+      pfedfrz emulate --devices 10 --attackers 2 --rounds 30 --web
     """
     from pfedfrz_emulator.experiment import load_experiment
 
@@ -187,12 +201,18 @@ def command(
 
     from pfedfrz_emulator.emulation import emulate
 
-    result = emulate(experiment, out=out, broker=broker)
-    if as_json:
-        click.echo(result.files.summary.read_text(), nl=False)
-        return
-    for line in describe_result(result):
-        click.echo(line)
+    def tell(result: EmulationResult) -> None:
+        if as_json:
+            click.echo(result.files.summary.read_text(), nl=False)
+            return
+        for line in describe_result(result):
+            click.echo(line)
+        if page is not None and sys.stdin.isatty() and sys.stdout.isatty():
+            click.echo("the page stays until Ctrl-C")
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
+
+    emulate(experiment, out=out, broker=broker, page=page, when_done=tell)
 
 
 def _faults(record: RunRecord) -> list[str]:

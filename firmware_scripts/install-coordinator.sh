@@ -35,13 +35,9 @@ use_role coordinator
 fleet='' runtime=none wheel='' python=python3 adopt=''
 while [ $# -gt 0 ]; do
     case $1 in
-    --wheel)
-        require_value "$@"
-        wheel=$2 && shift 2
-        ;;
-    --python)
-        require_value "$@"
-        python=$2 && shift 2
+    --wheel | --python)
+        take_build_option "$@"
+        shift 2
         ;;
     --adopt-bundle) adopt=yes && shift ;;
     -h | --help) show_help && exit 0 ;;
@@ -90,11 +86,7 @@ trap 'exit 130' INT TERM HUP
 find_wheel "$fleet" "$here"
 name_version
 changed=''
-if ! is_complete "$version" || [ "$(version_at current)" != "$version" ]; then
-    changed=yes
-    check_room
-    build_version
-fi
+build_if_not_in_use
 make_account
 admitted=''
 if ! is_installed; then
@@ -111,15 +103,9 @@ elif [ -n "$changed" ]; then
     check_staged "$configuration/coordinator" "$version"
 fi
 remove_old_copies
-if [ "$(version_at current)" != "$version" ]; then
-    [ -z "$(version_at current)" ] || switch_link "versions/$(basename "$(version_at current)")" "$program/previous"
-    switch_link "versions/$(basename "$version")" "$program/current"
-    remove_other_versions
-fi
+use_version
 if [ ! -e "$command_link" ] && [ ! -L "$command_link" ]; then
-    changed=yes
-    install -d -m 0755 "$(dirname "$command_link")"
-    switch_link "$program/current/bin/pfedfrz" "$command_link"
+    link_command
 fi
 if [ -n "$adopt" ]; then
     if systemd_runs; then

@@ -34,13 +34,9 @@ while [ $# -gt 0 ]; do
         require_value "$@"
         runtime=$2 && shift 2
         ;;
-    --wheel)
-        require_value "$@"
-        wheel=$2 && shift 2
-        ;;
-    --python)
-        require_value "$@"
-        python=$2 && shift 2
+    --wheel | --python)
+        take_build_option "$@"
+        shift 2
         ;;
     -h | --help) show_help && exit 0 ;;
     -*) usage_error "unknown option $1" ;;
@@ -77,11 +73,7 @@ trap 'exit 130' INT TERM HUP
 find_wheel "$folder" "$here"
 name_version
 changed=''
-if ! is_complete "$version" || [ "$(version_at current)" != "$version" ]; then
-    changed=yes
-    check_room
-    build_version
-fi
+build_if_not_in_use
 make_account
 if ! is_installed; then
     changed=yes
@@ -92,17 +84,11 @@ elif [ -n "$changed" ]; then
     check_staged "$configuration/device" "$version"
 fi
 remove_old_copies
-if [ "$(version_at current)" != "$version" ]; then
-    [ -z "$(version_at current)" ] || switch_link "versions/$(basename "$(version_at current)")" "$program/previous"
-    switch_link "versions/$(basename "$version")" "$program/current"
-    remove_other_versions
-fi
+use_version
 unit_changed=''
 install_unit "$unit"
 if [ "$(readlink "$command_link" || true)" != "$program/current/bin/pfedfrz" ]; then
-    changed=yes
-    install -d -m 0755 "$(dirname "$command_link")"
-    switch_link "$program/current/bin/pfedfrz" "$command_link"
+    link_command
 fi
 if ! is_enabled "$unit"; then
     changed=yes

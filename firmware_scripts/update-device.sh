@@ -31,17 +31,13 @@ use_role device
 wheel='' watch=60 back='' python=''
 while [ $# -gt 0 ]; do
     case $1 in
-    --wheel)
-        require_value "$@"
-        wheel=$2 && shift 2
-        ;;
     --watch)
         require_value "$@"
         watch=$2 && shift 2
         ;;
-    --python)
-        require_value "$@"
-        python=$2 && shift 2
+    --wheel | --python)
+        take_build_option "$@"
+        shift 2
         ;;
     --back) back=yes && shift ;;
     -h | --help) show_help && exit 0 ;;
@@ -139,6 +135,5 @@ if [ ! -e "$open_update" ]; then
     basename "$(version_at previous)" >"$open_update.new"
     mv -T "$open_update.new" "$open_update"
 fi
-switch_link "versions/$(basename "$(version_at current)")" "$program/previous"
-switch_link "versions/$(basename "$version")" "$program/current"
+switch_version
 prove

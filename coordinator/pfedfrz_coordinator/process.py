@@ -78,7 +78,6 @@ def go_over(configuration: Path, *, say: Callable[[str], None] = print) -> None:
     settings = load_coordinator_settings(configuration)
     bundle = read_bundle_file(settings.bundle)
     with lock_directory(settings.state_dir):
-        finish_adoption(settings.state_dir)
         _adopt(settings, bundle, say)
 
 

@@ -39,6 +39,7 @@ from pfedfrz_protocol.one_line import one_line
 from pfedfrz_storage import make_directory, put_in_place, read_bundle_file, remove_leftovers
 
 from .bundle_exchange import Standing
+from .bundle_places import ARCHIVE, BundlePlaces
 from .bundle_record import BundleRecord, Refusal, load_record, save_record
 from .carry_over import CarriedOver, carry_over
 from .download_store import DownloadStore
@@ -50,7 +51,6 @@ __all__ = ["MOST_ATTEMPTS", "BundleHomes"]
 
 log = logging.getLogger(__name__)
 MOST_ATTEMPTS = 3
-_ARCHIVE = "model.pfz"
 
 
 class BundleHomes:
@@ -73,9 +73,14 @@ class BundleHomes:
     # Where things are
 
     @property
+    def _places(self) -> BundlePlaces:
+        root = self._record.root if self._record else self._configured.manifest.digest
+        return BundlePlaces(self._state_dir, root)
+
+    @property
     def folder(self) -> Path:
         """Where downloads and other bundles are."""
-        return self._state_dir / "bundles"
+        return self._places.folder
 
     @property
     def offered(self) -> Path:
@@ -95,11 +100,7 @@ class BundleHomes:
     @property
     def home(self) -> Path:
         """Where the stores of the active bundle are."""
-        return self._home(self.active)
-
-    def _home(self, digest: str) -> Path:
-        root = self._record.root if self._record else self._configured.manifest.digest
-        return self._state_dir if digest == root else self.folder / digest
+        return self._places.home(self.active)
 
     def read(self) -> Bundle:
         """The active bundle; ConfigurationError when its file is gone or damaged."""
@@ -108,11 +109,7 @@ class BundleHomes:
     def _read(self, digest: str) -> Bundle:
         if digest == self._configured.manifest.digest:
             return self._configured
-        path = self._home(digest) / _ARCHIVE
-        bundle = read_bundle_file(path)
-        if bundle.manifest.digest != digest:
-            raise ConfigurationError(f"{path} is not the bundle {digest[:12]}... that it was")
-        return bundle
+        return self._places.read(digest)
 
     # What is known of offers
 
@@ -187,10 +184,10 @@ class BundleHomes:
         if bundle.manifest.digest != offer.bundle:
             raise ConfigurationError(f"{self.offered} is not the bundle that was offered")
         carried = self._bring_over(bundle)
-        record, home = self._ours(), self._home(offer.bundle)
+        record, archive = self._ours(), self._places.archive(offer.bundle)
         previous = "" if offer.bundle == self._proved else self._proved
-        make_directory(home, mode=0o700)
-        put_in_place({self.offered: home / _ARCHIVE})
+        make_directory(archive.parent, mode=0o700)
+        put_in_place({self.offered: archive})
         refused = {d: r for d, r in record.refused.items() if d != offer.bundle}
         self._save(
             msgspec.structs.replace(
@@ -216,10 +213,10 @@ class BundleHomes:
         and may have no place for some.
         """
         digest, proved = bundle.manifest.digest, self._proved
-        store = PersonalStore(self._home(digest), digest)
+        store = PersonalStore(self._places.home(digest), digest)
         carried = carry_over(
             bundle,
-            _personal(PersonalStore(self._home(proved), proved)),
+            _personal(PersonalStore(self._places.home(proved), proved)),
             self._last_received(proved),
             _personal(store),
         )
@@ -231,7 +228,7 @@ class BundleHomes:
         """The shared weights as they last came whole; nothing when they are not on the disk."""
         try:
             codec = SharedCodec.for_manifest(self._read(digest).manifest)
-            stored = DownloadStore(self._home(digest)).load(codec.max_sealed_bytes)
+            stored = DownloadStore(self._places.home(digest)).load(codec.max_sealed_bytes)
             if stored is None:
                 return {}
             reassembly = Reassembly(stored.transfer, codec.max_sealed_bytes)
@@ -311,14 +308,14 @@ class BundleHomes:
 
     def _clear(self, needed: set[str]) -> None:
         """Remove what can be had again; personal weights and an update that waits stay."""
-        kept = {self._home(digest) for digest in needed}
+        kept = {self._places.home(digest) for digest in needed}
         for folder in {self._state_dir, *self.folder.glob("*")} - kept:
             shutil.rmtree(folder / "download", ignore_errors=True)
             ModelStore(folder, "").forget()
             ErrorFeedback(folder, "", ()).forget()
             if folder != self._state_dir:  # where a person may have put anything
                 with contextlib.suppress(OSError):
-                    (folder / _ARCHIVE).unlink(missing_ok=True)
+                    (folder / ARCHIVE).unlink(missing_ok=True)
 
 
 def _personal(store: PersonalStore) -> Parameters:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pfedfrz_protocol import Bundle, ConfigurationError
+from pfedfrz_protocol import Bundle
 from pfedfrz_storage import read_bundle_file
 
+from .bundle_places import BundlePlaces
 from .bundle_record import BundleRecord, load_record
 from .configuration import DeviceSettings
 
@@ -47,12 +48,7 @@ def _find(settings: DeviceSettings, choose: Callable[[BundleRecord], str]) -> Bu
     record = load_record(state_dir)
     # The next start follows a person who has put another bundle into the configuration since.
     digest = own if record is None or record.configured != own else choose(record)
-    is_first = digest == (record.root if record else own)
-    home = state_dir if is_first else state_dir / "bundles" / digest
+    places = BundlePlaces(state_dir, record.root if record else own)
     if digest == own:
-        return BundleInUse(configured, settings.bundle, home)
-    path = home / "model.pfz"
-    bundle = read_bundle_file(path)
-    if bundle.manifest.digest != digest:
-        raise ConfigurationError(f"{path} is not the bundle {digest[:12]}... that it was")
-    return BundleInUse(bundle, path, home)
+        return BundleInUse(configured, settings.bundle, places.home(digest))
+    return BundleInUse(places.read(digest), places.archive(digest), places.home(digest))

@@ -8,20 +8,17 @@ until the next. Whoever reads does so beside the device that writes, and changes
 from __future__ import annotations
 
 import contextlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
+from pfedfrz_protocol import ConfigurationError, OperationError, Parameters
+from pfedfrz_storage import DamagedFile
 
-from pfedfrz_protocol import ConfigurationError, OperationError, Parameters, sha256_hex
-from pfedfrz_storage import DamagedFile, load_tensors, save_tensors
+from .sealed_versions import SealedVersions, load_sealed
 
 __all__ = ["FoundModel", "KeptModel", "ModelStore"]
 
-_KEEP = 2
 _LOOKS = 3
-_NAME = re.compile(r"model-[0-9]{9}\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -53,17 +50,12 @@ class ModelStore:
     def __init__(self, directory: Path, bundle_digest: str) -> None:
         self._directory = directory
         self._bundle = bundle_digest
+        self._versions = SealedVersions(directory, "model")
 
     def save(self, model: KeptModel) -> None:
         """Write durably; OperationError when the disk refuses, the old file then still holds."""
-        files = self._files()
-        newest = int(files[0].stem.rpartition("-")[2]) if files else 0
-        path = self._directory / f"model-{newest + 1:09d}.safetensors"
         notes = {"bundle": self._bundle, "round": str(model.round), "base": model.base}
-        save_tensors(path, model.weights, {**notes, "seal": _seal(notes)}, mode=0o600)
-        for old in files[_KEEP - 1 :]:
-            with contextlib.suppress(OSError):  # the next save tries again
-                old.unlink(missing_ok=True)
+        self._versions.save(model.weights, notes)
 
     def load(self) -> FoundModel | None:
         """The newest model that verifies; None before the first training.
@@ -72,31 +64,26 @@ class ModelStore:
         be read or none verifies.
         """
         for _ in range(_LOOKS):
-            files = self._files()
+            files = self._versions.files()
             try:
                 return self._first_good(files)
             except OperationError:
                 # The device may have put a newer one in its place between the two looks.
-                if self._files() == files:
+                if self._versions.files() == files:
                     raise
         raise OperationError(f"the models in {self._directory} change all the time; try again")
 
     def forget(self) -> None:
         """Remove all of them, of whichever bundle: a round that is trained makes a new one."""
-        for path in self._files():
+        for path in self._versions.files():
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
-
-    def _files(self) -> list[Path]:
-        """The kept files, newest first."""
-        named = self._directory.glob("model-*.safetensors")
-        return sorted((path for path in named if _NAME.fullmatch(path.name)), reverse=True)
 
     def _first_good(self, files: list[Path]) -> FoundModel | None:
         damaged = list[str]()
         for path in files:
             try:
-                model, bundle = _load_sealed(path)
+                model, bundle = load_sealed(path, _understand)
             except DamagedFile as error:
                 damaged.append(str(error))
                 continue
@@ -119,16 +106,6 @@ def _written_at(path: Path) -> float:
         raise OperationError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _seal(notes: dict[str, str]) -> str:
-    return sha256_hex(msgspec.json.encode(notes, order="sorted"))
-
-
-def _load_sealed(path: Path) -> tuple[KeptModel, str]:
-    """What is kept, and the digest of the bundle that it is of; DamagedFile."""
-    weights, notes = load_tensors(path)
-    try:
-        if notes.pop("seal", None) != _seal(notes):
-            raise ValueError("they are not the ones that were written")
-        return KeptModel(weights, int(notes["round"]), notes["base"]), notes["bundle"]
-    except (KeyError, ValueError) as error:
-        raise DamagedFile(f"{path} is damaged: of its notes, {error}") from error
+def _understand(weights: Parameters, notes: dict[str, str]) -> tuple[KeptModel, str]:
+    """What is kept, and the digest of the bundle that it is of."""
+    return KeptModel(weights, int(notes["round"]), notes["base"]), notes["bundle"]

@@ -6,25 +6,18 @@ A file that does not verify is set aside under another name, said, and the one b
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
+from pfedfrz_protocol import ConfigurationError, OperationError, Parameters
+from pfedfrz_storage import DamagedFile, remove_leftovers
 
-from pfedfrz_protocol import ConfigurationError, OperationError, Parameters, sha256_hex
-from pfedfrz_storage import DamagedFile, load_tensors, remove_leftovers, save_tensors
+from .sealed_versions import SealedVersions, load_sealed
 
 __all__ = ["PersonalStore", "StoredPersonal"]
 
 log = logging.getLogger(__name__)
-_KEEP = 2
-_SEAL = "seal"
-_NAME = re.compile(r"personal-[0-9]{9}\.safetensors")
-"""Not what a person has put beside them, such as a copy."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +48,10 @@ class PersonalStore:
         except OSError as error:
             raise OperationError(f"cannot make {directory}: {error.strerror}") from error
         remove_leftovers(directory)
-
-    def _files(self) -> list[Path]:
-        """The saved files, newest first."""
-        named = self._directory.glob("personal-*.safetensors")
-        return sorted((path for path in named if _NAME.fullmatch(path.name)), reverse=True)
+        self._versions = SealedVersions(directory, "personal")
 
     def save(self, stored: StoredPersonal) -> None:
         """Write durably; OperationError when the disk refuses, the old file then still holds."""
-        files = self._files()
-        newest = int(files[0].stem.rpartition("-")[2]) if files else 0
-        path = self._directory / f"personal-{newest + 1:09d}.safetensors"
         notes = {
             "bundle": self._bundle,
             "round": str(stored.round),
@@ -73,10 +59,7 @@ class PersonalStore:
             "base": stored.base,
             **_numbers(received=stored.received, received_loss=stored.received_loss),
         }
-        save_tensors(path, stored.weights, {**notes, _SEAL: _seal(notes)}, mode=0o600)
-        for old in files[_KEEP - 1 :]:
-            with contextlib.suppress(OSError):  # the next save tries again
-                old.unlink(missing_ok=True)
+        self._versions.save(stored.weights, notes)
 
     def load(self) -> StoredPersonal | None:
         """The newest weights that verify; None when there are none yet.
@@ -85,10 +68,9 @@ class PersonalStore:
         a file cannot be read, which leaves it in its place, or when there are files but not one
         of them verifies: starting anew would hide a loss.
         """
-        files = self._files()
-        for path in files:
+        for path in self._versions.files():
             try:
-                stored, bundle = _load_sealed(path)
+                stored, bundle = load_sealed(path, _understand)
             except DamagedFile as error:
                 aside = _set_aside(path)
                 log.error("%s; kept as %s, using the version before it", error, aside.name)
@@ -127,25 +109,14 @@ def _number(text: str | None) -> float | None:
     return None if text is None else float(text)
 
 
-def _seal(notes: Mapping[str, str]) -> str:
-    """What vouches for the notes: the file's own digest is over the weights only."""
-    return sha256_hex(msgspec.json.encode(notes, order="sorted"))
-
-
-def _load_sealed(path: Path) -> tuple[StoredPersonal, str]:
-    """What is stored, and the digest of the bundle that it is of; DamagedFile."""
-    weights, notes = load_tensors(path)
-    try:
-        if notes.pop(_SEAL, None) != _seal(notes):
-            raise ValueError("they are not the ones that were written")
-        stored = StoredPersonal(
-            weights,
-            int(notes["round"]),
-            int(notes["phase"]),
-            notes.get("base", ""),
-            _number(notes.get("received")),
-            _number(notes.get("received_loss")),
-        )
-    except (KeyError, ValueError) as error:
-        raise DamagedFile(f"{path} is damaged: of its notes, {error}") from error
+def _understand(weights: Parameters, notes: dict[str, str]) -> tuple[StoredPersonal, str]:
+    """What is stored, and the digest of the bundle that it is of."""
+    stored = StoredPersonal(
+        weights,
+        int(notes["round"]),
+        int(notes["phase"]),
+        notes.get("base", ""),
+        _number(notes.get("received")),
+        _number(notes.get("received_loss")),
+    )
     return stored, notes.get("bundle", "")

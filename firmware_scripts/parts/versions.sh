@@ -13,6 +13,15 @@ versions_of() {
     printf '%s/versions\n' "$program"
 }
 
+# For options: what a version is built from, and with.
+take_build_option() {
+    require_value "$@"
+    case $1 in
+    --wheel) wheel=$2 ;;
+    --python) python=$2 ;;
+    esac
+}
+
 # Sets `wheel`: the one given, else one in the folders given, else one built from this checkout.
 find_wheel() {
     local folder found=()
@@ -98,6 +107,15 @@ build_version() {
     mv "$version/.complete" "$version/complete"
 }
 
+# Makes `version` unless it is what runs; sets `changed` when it was not.
+build_if_not_in_use() {
+    if ! is_complete "$version" || [ "$(version_at current)" != "$version" ]; then
+        changed=yes
+        check_room
+        build_version
+    fi
+}
+
 # What `current` or `previous` points to; nothing when it is not there.
 version_at() {
     [ ! -L "$program/$1" ] || readlink -f "$program/$1"
@@ -108,6 +126,27 @@ switch_link() {
     local target=$1 link=$2
     ln -sfn "$target" "$link.new"
     mv -T "$link.new" "$link"
+}
+
+# From here on `version` is what runs; what ran until now is what was before.
+switch_version() {
+    [ -z "$(version_at current)" ] || switch_link "versions/$(basename "$(version_at current)")" "$program/previous"
+    switch_link "versions/$(basename "$version")" "$program/current"
+}
+
+# Puts `version` in place, unless it is there already, for good.
+use_version() {
+    if [ "$(version_at current)" != "$version" ]; then
+        switch_version
+        remove_other_versions
+    fi
+}
+
+# The command for people; sets `changed`.
+link_command() {
+    changed=yes
+    install -d -m 0755 "$(dirname "$command_link")"
+    switch_link "$program/current/bin/pfedfrz" "$command_link"
 }
 
 # Only what is run and what was run before is kept.

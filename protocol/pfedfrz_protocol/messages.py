@@ -77,6 +77,22 @@ class _Tagged(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     pass
 
 
+class ExplainedMessage(_Tagged, frozen=True):
+    """Has a `detail` for people, in one line, whoever wrote it.
+
+    Each message declares the member itself: a base's would come before all of its own.
+    """
+
+    def __post_init__(self) -> None:
+        bring_into_one_line(self, "detail")
+
+
+def bring_into_one_line(message: msgspec.Struct, member: str) -> None:
+    """Give a text for people, in a message that is being made, the form of `one_line`."""
+    text = one_line(getattr(message, member), MAX_TEXT)
+    msgspec.structs.force_setattr(message, member, text)
+
+
 class Presence(str, enum.Enum):
     """Whether the sender of a status is there; `offline` is what its last will says."""
 
@@ -195,7 +211,7 @@ class DeviceStatus(_Message, frozen=True, omit_defaults=True):
     """Training samples of each class, where the device's owner shares them."""
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "waiting_for", one_line(self.waiting_for, MAX_TEXT))
+        bring_into_one_line(self, "waiting_for")
 
 
 class Heartbeat(_Message, frozen=True):
@@ -259,7 +275,7 @@ class Evaluated(_Tagged, frozen=True, tag="evaluated"):
     report: LocalReport
 
 
-class RoundFailed(_Tagged, frozen=True, tag="failed"):
+class RoundFailed(ExplainedMessage, frozen=True, tag="failed"):
     """The device cannot do its part in this round."""
 
     round: Number
@@ -267,11 +283,8 @@ class RoundFailed(_Tagged, frozen=True, tag="failed"):
     boot_id: Name
     detail: Text
 
-    def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))
 
-
-class BundleInstalled(_Tagged, frozen=True, tag="bundle-installed"):
+class BundleInstalled(ExplainedMessage, frozen=True, tag="bundle-installed"):
     """The answer to an offer: the device has gone over to that bundle."""
 
     serial: Number
@@ -282,11 +295,8 @@ class BundleInstalled(_Tagged, frozen=True, tag="bundle-installed"):
     detail: Text
     """What became of the personal weights of before, for people: names and no numbers"""
 
-    def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))
 
-
-class BundleRefused(_Tagged, frozen=True, tag="bundle-refused"):
+class BundleRefused(ExplainedMessage, frozen=True, tag="bundle-refused"):
     """The answer to an offer: the device keeps the bundle that its status names, and why."""
 
     serial: Number
@@ -295,9 +305,6 @@ class BundleRefused(_Tagged, frozen=True, tag="bundle-refused"):
     """As offered"""
     boot_id: Name
     detail: Text
-
-    def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))
 
 
 DeviceEvent = (
@@ -322,7 +329,7 @@ class Accepted(_Tagged, frozen=True, tag="accepted"):
     epoch: Number
 
 
-class Rejected(_Tagged, frozen=True, tag="rejected"):
+class Rejected(ExplainedMessage, frozen=True, tag="rejected"):
     """The update will not be used, and why."""
 
     round: Number
@@ -330,18 +337,12 @@ class Rejected(_Tagged, frozen=True, tag="rejected"):
     reason: RejectReason
     detail: Text
 
-    def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))
 
-
-class NotAdmitted(_Tagged, frozen=True, tag="not-admitted"):
+class NotAdmitted(ExplainedMessage, frozen=True, tag="not-admitted"):
     """The coordinator does not work with this device, and why; it is told once for each status."""
 
     reason: RejectReason
     detail: Text
-
-    def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))
 
 
 Command = Grant | Accepted | Rejected | NotAdmitted

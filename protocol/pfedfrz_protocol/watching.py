@@ -13,7 +13,17 @@ import msgspec
 from msgspec import Meta
 
 from .identity import PublicKey
-from .messages import MAX_TEXT, Count, Name, Number, Purpose, Seconds, Share, Text
+from .messages import (
+    MAX_TEXT,
+    Count,
+    Name,
+    Number,
+    Purpose,
+    Seconds,
+    Share,
+    Text,
+    bring_into_one_line,
+)
 from .one_line import one_line
 
 __all__ = [
@@ -113,7 +123,7 @@ class QuarantineDevice(_Action, frozen=True, tag="quarantine"):
     reason: Text = ""
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "reason", one_line(self.reason, MAX_TEXT))
+        bring_into_one_line(self, "reason")
 
 
 class ReadmitDevice(_Action, frozen=True, tag="readmit"):
@@ -163,4 +173,4 @@ class OperatorAnswer(_Struct, frozen=True):
     """In one line for people: what was done, or why it was not."""
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))
+        bring_into_one_line(self, "detail")

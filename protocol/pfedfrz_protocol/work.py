@@ -15,16 +15,15 @@ from msgspec import Meta
 from .errors import RejectReason
 from .identity import PublicKey
 from .messages import (
-    MAX_TEXT,
     Count,
     Digest,
+    ExplainedMessage,
     ModelReference,
     Name,
     Number,
     Text,
     TransferReference,
 )
-from .one_line import one_line
 
 __all__ = [
     "MAX_SHARE",
@@ -97,7 +96,7 @@ class UpdateHeld(_Tagged, frozen=True, tag="held"):
     norm: Annotated[float, Meta(ge=0, le=1e300)]
 
 
-class UpdateUnfit(_Tagged, frozen=True, tag="unfit"):
+class UpdateUnfit(ExplainedMessage, frozen=True, tag="unfit"):
     """An update did not pass, and why."""
 
     round: Number
@@ -108,9 +107,6 @@ class UpdateUnfit(_Tagged, frozen=True, tag="unfit"):
     detail: Text
     is_signed: bool = False
     """Whether the device signed what was judged: what did not get so far may be anybody's."""
-
-    def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "detail", one_line(self.detail, MAX_TEXT))
 
 
 class SumReady(_Tagged, frozen=True, tag="sum"):

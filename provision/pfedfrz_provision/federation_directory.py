@@ -34,6 +34,7 @@ from .plan import (
 )
 from .registry import Accounts, Registry, decode_registry
 from .request import Request
+from .required_file import read_required
 
 __all__ = ["Provisioned", "provision", "revoke"]
 
@@ -177,7 +178,7 @@ def _required(request: Request, bundle: Path | None) -> tuple[str, Path]:
 
 
 def _same_bundle(registry: Registry, path: Path) -> bytes:
-    content = _read(path)
+    content = read_required(path)
     if read_bundle(content, str(path)).manifest.digest != registry.bundle:
         raise ConfigurationError(
             f"{path} is not the bundle that this federation trains: another model needs another "
@@ -193,22 +194,16 @@ def _opened(directory: Path) -> Iterator[tuple[Registry, Authority]]:
             f"{directory} holds no federation that `pfedfrz provision` made: check the path"
         )
     with lock_directory(directory / "authority", mode=0o700):
-        registry = decode_registry(_read(directory / REGISTRY), str(directory / REGISTRY))
+        registry = decode_registry(read_required(directory / REGISTRY), str(directory / REGISTRY))
         try:
             authority = Authority.load(
-                _read(directory / AUTHORITY_KEY), _read(directory / AUTHORITY_CERTIFICATE)
+                read_required(directory / AUTHORITY_KEY),
+                read_required(directory / AUTHORITY_CERTIFICATE),
             )
         except ConfigurationError as error:
             raise ConfigurationError(f"{directory / AUTHORITY_KEY}: {error}") from error
         remove_partial(directory)
         yield registry, authority
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _apply(root: Path, plan: Plan) -> None:

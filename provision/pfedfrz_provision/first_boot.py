@@ -11,7 +11,6 @@ import base64
 import gzip
 import io
 import json
-import os
 import re
 import tarfile
 import zipfile
@@ -23,6 +22,7 @@ from pfedfrz_protocol import ConfigurationError, OperationError
 
 from .board_folder import files_for_board
 from .changes import NewFile, apply_changes
+from .required_file import read_required
 
 __all__ = ["CLOUD_INIT", "SCRIPT", "FirstBoot", "write_first_boot"]
 
@@ -51,7 +51,7 @@ class FirstBoot:
                 f"{wheel}: want a wheel of pfedfrz, pfedfrz-VERSION-py3-none-any.whl; "
                 "`pip wheel --no-deps -w dist .` makes it in a checkout"
             )
-        content = _read(wheel)
+        content = read_required(wheel)
         if not zipfile.is_zipfile(io.BytesIO(content)):
             raise ConfigurationError(f"{wheel}: not a wheel, or cut short: make or fetch it again")
         scripts = _firmware_scripts()
@@ -64,7 +64,7 @@ class FirstBoot:
         The same folder gives the same bytes. Raises ConfigurationError as `files_for_board`.
         """
         own = {
-            f"device/{name}": None if path is None else _read(path)
+            f"device/{name}": None if path is None else read_required(path)
             for name, path in _of_board(folder).items()
         }
         script = self.script + base64.encodebytes(_archive({**self.files, **own}))
@@ -98,7 +98,7 @@ def _firmware_scripts() -> dict[str, bytes]:
     for place in (here / "firmware_scripts", here.parents[1] / "firmware_scripts"):
         if (place / SCRIPT).is_file():
             return {
-                str(path.relative_to(place)): _read(path)
+                str(path.relative_to(place)): read_required(path)
                 for path in sorted(place.rglob("*"))
                 if path.is_file() and path.suffix != ".md"
             }
@@ -136,12 +136,3 @@ def _cloud_init(script: bytes) -> bytes:
         "runcmd": [["bash", path]],
     }
     return b"#cloud-config\n" + json.dumps(document, indent=1).encode() + b"\n"
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be read: {error.strerror or os.strerror(error.errno or 0)}"
-        ) from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 import torch
+from device_lab import Lab
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -123,3 +125,12 @@ def mlp_data() -> LocalData:
 @pytest.fixture(scope="session")
 def wide_data() -> LocalData:
     return LocalData(_blobs(1, 40, (6,), [0, 1, 2]), _blobs(2, 30, (6,), [0, 1, 2]), 3)
+
+
+@pytest.fixture
+def lab(
+    wide_bundle: Bundle, wide_runtime: Runtime, wide_data: LocalData, tmp_path: Path
+) -> Iterator[Lab]:
+    made = Lab(wide_bundle, wide_runtime, wide_data, tmp_path / "state")
+    yield made
+    made.close()

@@ -18,6 +18,7 @@ from pfedfrz_protocol import PfedfrzError
 from ..bundle_in_use import bundle_that_runs
 from ..conditions import SystemFiles, watch_conditions
 from ..configuration import DeviceSettings, load_device_settings
+from ..sealed_versions import SealedVersions
 from ..trust import CoordinatorTrust
 from .round_history import RoundHistory, RoundRecord
 from .running_status import RunningStatus, read_status
@@ -156,10 +157,8 @@ def _look_at_bundle(settings: DeviceSettings) -> tuple[BundleFacts, Path]:
     return BundleFacts(str(running.path), manifest.model, manifest.digest), running.home
 
 
-def _newest(state_dir: Path, kind: str) -> FileFacts | None:
-    name = re.compile(kind + r"-[0-9]{9}\.safetensors")
-    found = [path for path in state_dir.glob(f"{kind}-*") if name.fullmatch(path.name)]
-    for path in sorted(found, reverse=True):
+def _newest(home: Path, kind: str) -> FileFacts | None:
+    for path in SealedVersions(home, kind).files():
         try:
             facts = path.stat()
         except OSError:  # a newer one has come in its place

@@ -97,14 +97,32 @@ def test_every_option_reaches_the_experiment(
 ) -> None:
     taken = []
 
-    def take(asked: Experiment, **how: object) -> None:
+    def take(asked: Experiment, *, when_done: object, **how: object) -> None:
         taken.append((asked, how))
         raise _Taken
 
     monkeypatch.setattr(emulation, "emulate", take)
     with pytest.raises(_Taken):
         pfedfrz("emulate", *arguments.split(), "--out", "there", "--broker", "iotcore")
-    assert taken == [(experiment, {"out": Path("there"), "broker": "iotcore"})]
+    assert taken == [(experiment, {"out": Path("there"), "broker": "iotcore", "page": None})]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "page"), [("--web", ""), ("--web 127.0.0.1:9000", "127.0.0.1:9000")]
+)
+def test_a_page_is_served_where_it_is_wanted(
+    arguments: str, page: str, pfedfrz: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    def take(asked: Experiment, *, page: str | None, **how: object) -> None:
+        taken.append(page)
+        raise _Taken
+
+    monkeypatch.setattr(emulation, "emulate", take)
+    with pytest.raises(_Taken):
+        pfedfrz("emulate", *arguments.split())
+    assert taken == [page]
 
 
 def test_the_numbers_are_printed_and_the_report_is_named_last(

@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS rounds (
 CREATE TABLE IF NOT EXISTS members (
     round INTEGER NOT NULL, device TEXT NOT NULL, status TEXT NOT NULL, report TEXT,
     samples INTEGER NOT NULL DEFAULT 0, norm REAL, payload_bytes INTEGER NOT NULL DEFAULT 0,
-    stale INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (round, device)) STRICT;
+    stale INTEGER NOT NULL DEFAULT 0, cosine REAL, PRIMARY KEY (round, device)) STRICT;
 CREATE TABLE IF NOT EXISTS rejects (
     round INTEGER NOT NULL, device TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL,
     payload_bytes INTEGER NOT NULL, at REAL NOT NULL) STRICT;
@@ -45,6 +45,9 @@ CREATE TABLE IF NOT EXISTS holdings (
     PRIMARY KEY (round, device)) STRICT;
 CREATE TABLE IF NOT EXISTS notes (at REAL NOT NULL, text TEXT NOT NULL) STRICT;
 """
+
+_ADDED = {"stale": "INTEGER NOT NULL DEFAULT 0", "cosine": "REAL"}
+"""Columns of `members` that a file of an earlier version may lack."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class DeviceRow:
     payload_bytes: int
     stale: int = 0
     """How many rounds before this one its update was made."""
+    cosine: float | None = None
+    """Between its update's step and the model's; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +121,21 @@ class Journal:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.executescript(_SCHEMA)
+                self._add_columns()
+            self._lacking = _ADDED.keys() - self._member_columns()
+            """Of a file of an earlier version, which was opened to read alone."""
         except (sqlite3.Error, OSError) as error:
             raise OperationError(f"cannot open the journal {path}: {error}") from error
+
+    def _member_columns(self) -> set[str]:
+        rows = self._db.execute("SELECT name FROM pragma_table_info('members')")
+        return {str(name) for (name,) in rows}
+
+    def _add_columns(self) -> None:
+        known = self._member_columns()
+        for name, kind in _ADDED.items():
+            if name not in known:
+                self._db.execute(f"ALTER TABLE members ADD COLUMN {name} {kind}")
 
     def close(self) -> None:
         """Close the file."""
@@ -255,6 +273,16 @@ class Journal:
                     number, device, samples, norm, payload_bytes, stale,
                 )  # fmt: skip
 
+    def record_cosines(self, number: int, cosines: Mapping[str, float]) -> None:
+        """Which way accepted updates pulled, -1 to 1, by device; what was known before is gone."""
+        with self._transaction():
+            self._run("UPDATE members SET cosine = NULL WHERE round = ?", number)
+            for device, cosine in cosines.items():
+                self._run(
+                    "UPDATE members SET cosine = ? WHERE round = ? AND device = ?",
+                    cosine, number, device,
+                )  # fmt: skip
+
     def reject(
         self, number: int, device: str, reason: RejectReason, detail: str, payload_bytes: int
     ) -> None:
@@ -320,9 +348,11 @@ class Journal:
 
     def members(self, number: int) -> list[DeviceRow]:
         """The devices of one round, by name."""
+        stale = "0" if "stale" in self._lacking else "stale"
+        cosine = "NULL" if "cosine" in self._lacking else "cosine"
         query = (
-            "SELECT round, device, status, report, samples, norm, payload_bytes, stale "
-            "FROM members WHERE round = ? ORDER BY device"
+            "SELECT round, device, status, report, samples, norm, payload_bytes, "
+            f"{stale}, {cosine} FROM members WHERE round = ? ORDER BY device"
         )
         with self._reading():
             return [
@@ -331,21 +361,9 @@ class Journal:
                     device,
                     status,
                     decode_json(report, LocalReport) if report else None,
-                    samples,
-                    norm,
-                    payload_bytes,
-                    stale,
+                    *numbers,
                 )
-                for (
-                    round_number,
-                    device,
-                    status,
-                    report,
-                    samples,
-                    norm,
-                    payload_bytes,
-                    stale,
-                ) in self._run(query, number)
+                for round_number, device, status, report, *numbers in self._run(query, number)
             ]
 
     def rejects(self, number: int | None = None) -> dict[RejectReason, int]:

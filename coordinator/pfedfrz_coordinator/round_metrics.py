@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 
@@ -44,6 +45,13 @@ def summarize_round(
         local_loss_mean=_mean(r.local_loss for r in reports),
         stale=sum(m.stale > 0 for m in accepted),
         ignored=dict(ignored),
+        update_cosines={
+            m.device: max(-1.0, min(1.0, m.cosine))
+            for m in accepted
+            if m.cosine is not None and math.isfinite(m.cosine)
+        },
+        train_s=min(_LONGEST_S, sum(r.train_s for r in reports)),
+        evaluate_s=min(_LONGEST_S, sum(r.evaluate_s for r in reports)),
     )
 
 

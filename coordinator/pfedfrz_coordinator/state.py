@@ -30,7 +30,8 @@ from .epochs import seconds_since_2020
 from .flat import flatten, unflatten
 from .journal import Journal, RoundRow
 from .round_metrics import summarize_round
-from .update_store import UpdateStore
+from .step_cosines import step_cosines
+from .update_store import StoredUpdates, UpdateStore
 from .validation import ValidUpdate
 
 __all__ = ["CoordinatorState", "Recovered"]
@@ -214,23 +215,30 @@ class CoordinatorState:
     ) -> Parameters:
         """The next model, made of these devices' updates and already durable as a checkpoint.
 
-        `seed` is the federation's; every round draws anew.
+        `seed` is the federation's; every round draws anew. Which way each update pulled is written
+        into the journal.
         """
         row = self._written_down(round_number)
         samples = {row.device: row.samples for row in self.journal.members(round_number)}
         base = flatten(self._checkpoints.load(row.model_version), self._layout)
+        updates = self.updates.open(round_number, devices, self._parameters, base)
         merged = aggregate(
             rule,
-            self.updates.open(round_number, devices, self._parameters, base),
+            updates,
             [float(samples[device]) for device in devices],
             reference=base,
             seed=round_seed(seed, round_number),
         )
-        return self._keep_model(round_number, merged)
+        shared = self._keep_model(round_number, merged)
+        self._record_cosines(round_number, devices, updates, merged)
+        return shared
 
     def finish_mean(self, round_number: int, local: Sequence[str], total: ExactSum) -> Parameters:
         """The next model: the mean of what workers have added up in `total`, and of the updates of
         the devices `local`, which are here. It is durable as a checkpoint.
+
+        Which way an update pulled is known of those that are here alone: the others are on the
+        disks of workers, which give sums and no update.
         """
         row = self._written_down(round_number)
         base = flatten(self._checkpoints.load(row.model_version), self._layout)
@@ -240,7 +248,24 @@ class CoordinatorState:
         here = self.updates.open(round_number, local, self._parameters, base)
         for place, device in enumerate(local):
             total.add(here.difference(place), samples[device])
-        return self._keep_model(round_number, total.mean(base))
+        merged = total.mean(base)
+        shared = self._keep_model(round_number, merged)
+        self._record_cosines(round_number, local, here, merged)
+        return shared
+
+    def _record_cosines(
+        self,
+        round_number: int,
+        devices: Sequence[str],
+        updates: StoredUpdates,
+        merged: NDArray[np.float32],
+    ) -> None:
+        """Write down how each update stands to the step of the model, while they are here."""
+        if updates.base is None:
+            return
+        cosines = step_cosines(updates, updates.base, merged)
+        known = {d: c for d, c in zip(devices, cosines, strict=True) if c is not None}
+        self.journal.record_cosines(round_number, known)
 
     def _keep_model(self, round_number: int, vector: NDArray[np.float32]) -> Parameters:
         shared = unflatten(vector, self._layout)

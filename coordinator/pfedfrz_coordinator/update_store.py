@@ -62,11 +62,23 @@ class StoredUpdates:
         path = self.paths[client]
         if path.suffix != ".float16":
             raise OperationError(f"{path} holds whole weights, and an exact mean adds differences")
+        return self.as_kept(client, 0, self.parameters).astype(np.float16, copy=False)
+
+    def as_kept(self, client: int, start: int, stop: int) -> NDArray[np.floating]:
+        """The columns of one update as they are kept, `(stop - start,)`: float16 differences to the
+        model, or float32 weights. OperationError when they cannot be read.
+        """
+        path = self.paths[client]
+        place, count = start * _ITEM_BYTES[path.suffix], stop - start
+        numbers: NDArray[np.floating]
         try:
-            numbers = np.fromfile(path, np.float16)
+            if path.suffix == ".float32":
+                numbers = np.fromfile(path, np.float32, count=count, offset=place)
+            else:
+                numbers = np.fromfile(path, np.float16, count=count, offset=place)
         except OSError as error:
             raise OperationError(f"cannot read {path}: {error}") from error
-        if len(numbers) != self.parameters:
+        if len(numbers) != stop - start:
             raise OperationError(f"{path} is damaged: not {self.parameters} numbers")
         return numbers
 

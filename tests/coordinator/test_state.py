@@ -11,6 +11,7 @@ from tiny_bundle import make_bundle
 
 from pfedfrz_coordinator.acceptance import Passed
 from pfedfrz_coordinator.aggregation import ExactSum, find_rule
+from pfedfrz_coordinator.flat import flatten
 from pfedfrz_coordinator.journal import Holding, Journal
 from pfedfrz_coordinator.state import CoordinatorState
 from pfedfrz_coordinator.validation import ValidUpdate
@@ -93,6 +94,34 @@ def test_a_round_is_closed_with_the_weighted_mean_and_its_numbers(tmp_path: Path
     assert (metrics.uplink_bytes, metrics.downlink_bytes) == (180, 300)
     assert metrics.update_norms == {"a": 0.5, "b": 0.5}
     assert not (tmp_path / "updates" / f"{1:09d}").exists()
+
+
+def test_which_way_each_update_pulled_is_told_and_kept(tmp_path: Path) -> None:
+    state = CoordinatorState(tmp_path, BUNDLE)
+    state.open_round(announce(1, 1, "a", "b", "c", "d"))
+    base = flatten(BUNDLE.initial_weights(Group.SHARED), BUNDLE.manifest.layout(Group.SHARED))
+    along = np.ones(SIZE, np.float32)
+    for name, step in (("a", along), ("b", 2 * along), ("c", -along)):
+        state.accept(1, name, ValidUpdate(base + step, 1, 1.0), 50)
+    state.accept(1, "d", ValidUpdate(np.zeros(SIZE, np.float16), 1, 0.0), 50)
+    state.aggregate(1, "abcd", find_rule("mean"))
+    again = CoordinatorState(tmp_path, BUNDLE)  # killed before the round was closed
+    metrics = again.close_round(1)
+    assert metrics.update_cosines == pytest.approx({"a": 1.0, "b": 1.0, "c": -1.0}, abs=1e-6)
+    (row,) = again.journal.rounds()
+    assert row.metrics == metrics
+
+
+def test_where_workers_hold_updates_the_way_is_known_of_those_here(tmp_path: Path) -> None:
+    state = CoordinatorState(tmp_path, BUNDLE, exact=True, workers=True)
+    state.open_round(announce(1, 1, "a", "b"))
+    update = difference("a")
+    state.accept(1, "a", update, 100)
+    state.accept_all(1, [held("b")])
+    elsewhere = ExactSum(SIZE)
+    elsewhere.add(update.numbers, 1)  # type: ignore[arg-type]
+    state.finish_mean(1, ("a",), elsewhere)
+    assert state.close_round(1).update_cosines == pytest.approx({"a": 1.0}, abs=1e-6)
 
 
 def test_after_a_crash_in_an_open_round_what_was_accepted_is_still_there(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pfedfrz_protocol import OperationError
 
 _ROWS = {
     "rounds": [1, "train", 0, "0", 1.5, None, None],
-    "members": [1, "a", "accepted", '{"samples":5}', 5, 1.0, 7],
+    "members": [1, "a", "accepted", '{"samples":5}', 5, 1.0, 7, 0, 0.5],
     "rejects": [1, "a", "late", "x", 7, 1.5],
     "devices": ["a", "0" * 64, "0" * 64, "enrolled", "", 1.5, 0, 0, 0, 0, 0, 0],
     "facts": ["permit-join-until", 1.5],
@@ -75,7 +75,10 @@ def _put(body: bytes) -> None:
         # Only what its tables take can stand in a file; a surrogate cannot.
         with contextlib.suppress(sqlite3.Error, OverflowError, UnicodeError):
             with contextlib.closing(sqlite3.connect(folder / f"{file}.sqlite")) as db, db:
-                db.execute(f"INSERT INTO {table} VALUES ({places})", values)
+                columns = db.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall()
+                # A row of an earlier version stops before the columns that came since.
+                names = ", ".join(name for (name,) in columns[: len(values)])
+                db.execute(f"INSERT INTO {table} ({names}) VALUES ({places})", values)
 
 
 def mutate(data: bytes, limit: int, seed: int) -> bytes | None:
@@ -111,6 +114,7 @@ def seeds() -> dict[str, bytes]:
         "negative": rows(rounds_0=-1, members_4=-5, rejects_4=-7),
         "huge": rows(members_4=2**62, rejects_4=2**63 - 1, members_6=2**62),
         "bad-metrics": rows(rounds_5=1.5, rounds_6='{"round":NaN}'),
+        "infinite-cosine": rows(members_8=1e999),
         "closed": rows(rounds_5=1.5, rounds_6="{}"),
         "infinite-time": rows(rounds_4=1e999),
         "sqlite-journal": b"\x03" + whole["journal"][:8192],

@@ -311,6 +311,12 @@ class Journal:
         with self._reading():
             return [_round_row(row) for row in self._run(f"{_ROUND_QUERY} ORDER BY number")]
 
+    def closed_rounds(self, most: int) -> list[RoundRow]:
+        """The last closed rounds, `most` at most, in order."""
+        query = f"{_ROUND_QUERY} WHERE closed_at IS NOT NULL ORDER BY number DESC LIMIT ?"
+        with self._reading():
+            return [_round_row(row) for row in self._run(query, most)][::-1]
+
     def round(self, number: int) -> RoundRow | None:
         """One round."""
         with self._reading():

@@ -15,6 +15,7 @@ from pfedfrz_protocol import (
     Presence,
     Rarely,
     RoundAnnouncement,
+    RoundHistory,
     RoundMetrics,
     Topics,
     sign_message,
@@ -93,6 +94,10 @@ class Publication:
     def metrics(self, metrics: RoundMetrics) -> None:
         """Tell the numbers of a closed round."""
         self._retain(self._topics.metrics, metrics)
+
+    def history(self, history: RoundHistory) -> None:
+        """Tell the closed rounds so far, for whoever comes late."""
+        self._retain(self._topics.history, history)
 
     def end(self, epoch: int) -> None:
         """Say that the rounds are over, and take back the last of them and its model."""

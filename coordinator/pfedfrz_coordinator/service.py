@@ -63,6 +63,7 @@ from .refusals import Refusals
 from .registry import Registry
 from .round_models import RoundModels
 from .state import CoordinatorState
+from .told_rounds import ToldRounds
 from .upload_desk import UploadDesk
 from .work_desk import WorkDesk
 
@@ -165,6 +166,7 @@ class CoordinatorService:
             exact=exact,
         )
         self._publication = Publication(settings, bundle, link, identity)
+        self._told = ToldRounds(self._state.journal)
         self._ignored = IgnoredMessages()
         self._devices = DeviceDesk(
             digest,
@@ -197,6 +199,7 @@ class CoordinatorService:
         topics, link = self._topics, self._link
         self._publication.presence(Presence.ONLINE, self._engine.epoch)
         self._publication.control(DesiredState.RUN, self._engine.epoch)
+        self._publication.history(self._told.message())
         for leaf in ("status", "event", "heartbeat"):
             link.subscribe(topics.every_device(leaf))
         if self._workers is None:
@@ -360,6 +363,8 @@ class CoordinatorService:
         metrics = self._state.close_round(number, self._ignored.drain())
         self._admission.write_down_traffic()
         self._publication.metrics(metrics)
+        self._told.closed(number)
+        self._publication.history(self._told.message())
         log.info(
             "round %d closed: %s, %d updates, received %s, local %s",
             number,

@@ -33,6 +33,7 @@ from pfedfrz_protocol import (
     RejectReason,
     RoundAnnouncement,
     RoundFailed,
+    RoundHistory,
     TrainableSet,
     UpdateReady,
     describe_transfer,
@@ -188,6 +189,27 @@ def test_restarted_between_rounds_it_goes_on_with_the_next(lab: Lab) -> None:
     assert (again.round, again.model) == (2, second.model)
     assert again.epoch > second.epoch
     a.fetch(again)
+
+
+def test_the_rounds_so_far_are_told_at_every_close_and_again_by_the_next_life(lab: Lab) -> None:
+    def told() -> RoundHistory:
+        return open_message(lab.broker.retained()[TOPICS.history], RoundHistory)
+
+    life, a, b, first = begin(lab, rounds=2)
+    assert told() == RoundHistory(())
+    for device in (a, b):
+        device.deliver(first, lab.payload(device, first, 1.0))
+    a.expect(RoundAnnouncement)
+    before = told()
+    assert [(brief.round, brief.accepted) for brief in before.rounds] == [(1, 2)]
+    assert lab.metrics().update_cosines == pytest.approx({"a": 1.0, "b": 1.0}, abs=1e-6)
+    life.end()
+    for topic in list(lab.broker.retained()):
+        a.link.clear_retained(topic)
+    wait_for(lambda: TOPICS.history not in lab.broker.retained())
+    lab.coordinator(rounds=2)
+    wait_for(lambda: TOPICS.history in lab.broker.retained())
+    assert told() == before
 
 
 def test_started_again_after_its_end_it_ends_at_once(lab: Lab) -> None:

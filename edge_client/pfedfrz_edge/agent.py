@@ -38,6 +38,7 @@ from .data import DataFeed
 from .device_stores import DeviceStores
 from .feature_cache import FeatureBudget
 from .inbox import Inbox
+from .label_mix import shared_label_mix
 from .local_training import LocalTraining
 from .publisher import DevicePublisher
 from .runtimes import Runtime
@@ -120,6 +121,10 @@ class DeviceAgent:
         self._data = data
         first = data.latest()
         self._samples = len(first.train)
+        self._mix = shared_label_mix(
+            settings.share_label_mix, bundle.manifest.input, bundle.manifest.loss
+        )
+        self._label_counts = self._mix.of(first)
         self._is_looking = False
         digest = bundle.manifest.digest
         codec = SharedCodec.for_manifest(bundle.manifest)
@@ -144,6 +149,7 @@ class DeviceAgent:
             stores.feedback,
             data,
             models=stores.models,
+            mix=self._mix,
         )
         self._trust = CoordinatorTrust(
             settings.state_dir, settings.federation, settings.coordinator_key
@@ -199,7 +205,9 @@ class DeviceAgent:
         self._link.wake()
 
     def _say(self, presence: Presence) -> None:
-        self._publisher.status(presence, self._samples, self._conditions.waiting_for)
+        self._publisher.status(
+            presence, self._samples, self._conditions.waiting_for, self._label_counts
+        )
 
     # The loop
 
@@ -223,8 +231,8 @@ class DeviceAgent:
                 self._publisher.progress(progress)
             case Posted(WorkerEnded()):
                 self._work.ended()
-            case Posted(SamplesSeen(samples)):
-                self._on_samples(samples)
+            case Posted(SamplesSeen() as seen):
+                self._on_samples(seen)
             case Posted(UpdateTrained() | EvaluationDone() | WorkBroken() as done):
                 self._status.worked(done)
                 self._feed(done)
@@ -275,11 +283,11 @@ class DeviceAgent:
             self._session.state.value, self._session.round, self._beaten_s - self._started_s
         )
 
-    def _on_samples(self, samples: int) -> None:
-        """Say how many samples there are, where that has changed."""
+    def _on_samples(self, seen: SamplesSeen) -> None:
+        """Say how many samples there are, and of which classes, where that has changed."""
         self._is_looking = False
-        if samples != self._samples:
-            self._samples = samples
+        if (seen.samples, seen.label_counts) != (self._samples, self._label_counts):
+            self._samples, self._label_counts = seen.samples, seen.label_counts
             self._say(self._presence)
 
     def _look_for_the_first_sample(self) -> None:
@@ -288,7 +296,7 @@ class DeviceAgent:
             return
         self._is_looking = True
         # On a thread: to read many files at once would silence the heartbeat.
-        look = Look(self._data, self._link.post)
+        look = Look(self._data, self._link.post, self._mix)
         threading.Thread(target=look.run, name="pfedfrz-look", daemon=True).start()
 
     def _on_message(self, message: Message) -> None:

@@ -50,6 +50,9 @@ class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The device's private key; by default device.key in state_dir, made at first."""
     coordinator_key: PublicKey | None = None
     """The public key of the coordinator; without it the first one that is heard is trusted."""
+    share_label_mix: bool = False
+    """Tell how many training samples of each class there are: whoever may read the federation's
+    JSON sees it."""
     exit_when_stopped: bool = False
     """End the process when the federation is over, instead of waiting for the next."""
     updates: UpdateSettings = UpdateSettings()

@@ -51,6 +51,7 @@ def _status(
     presence: Presence,
     samples: int,
     waiting_for: str = "",
+    label_counts: tuple[int, ...] = (),
 ) -> DeviceStatus:
     return DeviceStatus(
         presence,
@@ -61,6 +62,7 @@ def _status(
         identity.key.public,
         identity.successions,
         waiting_for,
+        label_counts,
     )
 
 
@@ -83,7 +85,13 @@ class DevicePublisher:
         self._topics = Topics(settings.federation)
         self._rarely = Rarely()
 
-    def status(self, presence: Presence, samples: int, waiting_for: str) -> None:
+    def status(
+        self,
+        presence: Presence,
+        samples: int,
+        waiting_for: str,
+        label_counts: tuple[int, ...] = (),
+    ) -> None:
         """Say how the device is; the broker keeps it. What is waited for is said of WAITING."""
         status = _status(
             self._settings,
@@ -93,6 +101,7 @@ class DevicePublisher:
             presence,
             samples,
             waiting_for if presence is Presence.WAITING else "",
+            label_counts,
         )
         topic = self._topics.device(self._settings.device, "status")
         self._link.publish_retained(topic, sign_message(status, topic, self._identity.key))

@@ -33,6 +33,7 @@ from pfedfrz_protocol import (
 from .data import DataFeed, LocalData
 from .error_feedback import ErrorFeedback
 from .evaluation import Evaluation
+from .label_mix import NOTHING_TOLD, LabelMix
 from .local_training import LocalTraining, LocalUpdate, TrainingCancelled
 from .model_store import KeptModel, ModelStore
 from .outbox import PendingUpdate
@@ -53,6 +54,8 @@ class SamplesSeen:
     """How many training samples there are now; posted after every look."""
 
     samples: int
+    label_counts: tuple[int, ...] = ()
+    """Of each class, where that is told."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,17 @@ class Look:
 
     data: DataFeed
     post: Callable[[object], None]
+    mix: LabelMix = NOTHING_TOLD
 
     def run(self) -> LocalData:
         """What there is now; how many that are is posted, whatever happened."""
-        samples = 0
+        seen = SamplesSeen(0)
         try:
             found = self.data.latest()
-            samples = len(found.train)
+            seen = SamplesSeen(len(found.train), self.mix.of(found))
             return found
         finally:
-            self.post(SamplesSeen(samples))
+            self.post(seen)
 
 
 class Tamper(Protocol):
@@ -113,6 +117,8 @@ class WorkerContext:
     """Looked at before each piece of work; None where `training` has all there ever is."""
     models: ModelStore | None = None
     """Keeps what was trained, for the device to use."""
+    mix: LabelMix = NOTHING_TOLD
+    """What is told of the labels."""
 
     def personal(self) -> Parameters:
         """The device's personal weights: the stored ones, or the bundle's at the very first."""
@@ -239,7 +245,7 @@ class Worker:
         """Work on what the device has now; raises NoSamples where that is nothing."""
         context = self._context
         if context.data is not None:
-            context.training.data = Look(context.data, context.post).run()
+            context.training.data = Look(context.data, context.post, context.mix).run()
         if not len(context.training.data.train):
             raise NoSamples("no samples yet")
 

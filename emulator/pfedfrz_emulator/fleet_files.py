@@ -17,7 +17,7 @@ import tomli_w
 from numpy.typing import NDArray
 
 from pfedfrz_coordinator.policy import RoundPolicy
-from pfedfrz_protocol import write_bundle
+from pfedfrz_protocol import MAX_CLASSES_TOLD, write_bundle
 from pfedfrz_storage import write_atomically
 
 from .preparation import PreparedFleet
@@ -109,6 +109,9 @@ def write_fleet_files(
             "collusion": "collusion",
         }
         _write_toml(files.attack, orders)
+    manifest = fleet.bundle.manifest
+    # A fleet on one machine has no privacy to lose; where nothing can be told, nothing is asked.
+    shares = manifest.loss.has_classes and manifest.input.classes <= MAX_CLASSES_TOLD
     for device in fleet.devices:
         _write_arrays(directory / "data" / f"{device.name}.npz", device.train_x, device.train_y)
         _write_toml(
@@ -123,6 +126,7 @@ def write_fleet_files(
                 "seed": experiment.seed,
                 "encoding": experiment.encoding.value,
                 "exit_when_stopped": True,
+                **({"share_label_mix": True} if shares else {}),
                 "data": {
                     "train": f"../data/{device.name}.npz",
                     "test": f"../data/{_test_file(device.quarter_turns)}",

@@ -48,6 +48,7 @@ from .manifest import (
     sha256_hex,
 )
 from .messages import (
+    MAX_CLASSES_TOLD,
     Accepted,
     BundleInstalled,
     BundleOffer,
@@ -134,6 +135,7 @@ __all__ = [
     "CHUNK_BYTES",
     "FORMAT_VERSION",
     "MAX_BUNDLE_BYTES",
+    "MAX_CLASSES_TOLD",
     "MAX_LISTED",
     "MAX_ROUNDS_TOLD",
     "MAX_SHARE",

@@ -19,6 +19,7 @@ from .schedule import TrainableSet
 from .strict_json import decode_json
 
 __all__ = [
+    "MAX_CLASSES_TOLD",
     "Accepted",
     "BundleInstalled",
     "BundleOffer",

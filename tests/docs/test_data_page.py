@@ -46,6 +46,14 @@ def opened(board: Path, prefix: str, shape: tuple[int, ...]) -> LocalData:
     return open_device_data(settings.data, InputSpec(shape, 3), LossSpec()).latest()
 
 
+def test_what_shares_the_label_mix_is_a_setting(board: Path) -> None:
+    (line,) = (block for block in TOML if "share_label_mix" in block)
+    (board / "device.toml").write_text(TOP + line + '[data]\ntrain = "train.npz"\n')
+    assert load_device_settings(board / "device.toml").share_label_mix
+    (board / "device.toml").write_text(TOP + '[data]\ntrain = "train.npz"\n')
+    assert not load_device_settings(board / "device.toml").share_label_mix
+
+
 @pytest.mark.parametrize(
     ("prefix", "shape", "train", "test"),
     [

@@ -5,11 +5,14 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 from device_lab import EPOCH, PATIENCE_S, TOPICS, Lab, assert_same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from identities import COORDINATOR, key_of, signed
+from numpy.typing import NDArray
 
 from pfedfrz_edge.data import LabelledData, LocalData
 from pfedfrz_edge.model_store import ModelStore
@@ -333,6 +336,44 @@ def test_a_device_without_samples_waits_for_the_first_and_says_how_many_there_ar
     wait_for_samples(lab, 0)
     assert device.alive
     lab.data = whole
+
+
+def test_of_which_classes_the_samples_are_is_told_if_the_owner_wants_it(lab: Lab) -> None:
+    whole, feed = lab.data, Growing(lab.data)
+    lab.data = feed  # type: ignore[assignment]
+    feed.samples = 5
+    lab.settings = msgspec.structs.replace(lab.settings, share_label_mix=True)
+    device = lab.device()
+    wait_for_samples(lab, 5)
+    assert lab.status().label_counts == counted(whole.train.y[:5])
+    feed.samples = 40
+    lab.coordinator.open(1)
+    lab.coordinator.settle(1)
+    wait_for_samples(lab, 40)
+    assert lab.status().label_counts == counted(whole.train.y[:40])
+    # As many as before, and others.
+    swapped = LabelledData(whole.train.x, (whole.train.y + 1) % whole.classes)
+    feed.whole = LocalData(swapped, whole.test, whole.classes)
+    lab.coordinator.open(2)
+    lab.coordinator.settle(2)
+    deadline = time.monotonic() + PATIENCE_S
+    while lab.status().label_counts != counted(swapped.y[:40]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert lab.status().samples == 40
+    assert device.alive
+    lab.data = whole
+
+
+def counted(labels: NDArray[np.generic]) -> tuple[int, ...]:
+    return tuple(int((labels == label).sum()) for label in range(3))
+
+
+def test_by_default_no_class_is_told(lab: Lab) -> None:
+    lab.device()
+    wait_for_samples(lab, 40)
+    assert lab.status().label_counts == ()
+    assert b"label_counts" not in lab.broker.retained()[TOPICS.device("me", "status")]
 
 
 # When the device may train, and what it has then

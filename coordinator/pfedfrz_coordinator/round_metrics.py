@@ -6,15 +6,14 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 
-from pfedfrz_protocol import RejectReason, RoundBrief, RoundMetrics
+from pfedfrz_protocol import RejectReason, RoundMetrics
 
 from .journal import Journal, RoundRow
 
-__all__ = ["brief_round", "summarize_round"]
+__all__ = ["summarize_round"]
 
 _MOST_BYTES = 1 << 48
 _LONGEST_S = 1e9
-_LATEST_S = 1e11
 
 
 def summarize_round(
@@ -53,27 +52,6 @@ def summarize_round(
         },
         train_s=min(_LONGEST_S, sum(r.train_s for r in reports)),
         evaluate_s=min(_LONGEST_S, sum(r.evaluate_s for r in reports)),
-    )
-
-
-def brief_round(metrics: RoundMetrics, closed_at: float) -> RoundBrief:
-    """The same round in a line; `closed_at` are Unix seconds."""
-    return RoundBrief(
-        metrics.round,
-        metrics.purpose,
-        # A clock may have been set to anything; the message has bounds.
-        min(_LATEST_S, max(0.0, closed_at)),
-        metrics.duration_s,
-        metrics.selected,
-        metrics.accepted,
-        sum(metrics.rejected.values()),
-        metrics.missing,
-        metrics.received_mean,
-        metrics.local_mean,
-        metrics.loss_mean,
-        metrics.uplink_bytes,
-        metrics.downlink_bytes,
-        metrics.train_s,
     )
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from pfedfrz_protocol import MAX_ROUNDS_TOLD, RoundBrief, RoundHistory
+from pfedfrz_protocol import MAX_ROUNDS_TOLD, RoundBrief, RoundHistory, brief_round
 
 from .journal import Journal, RoundRow
-from .round_metrics import brief_round
 
 __all__ = ["ToldRounds"]
 

@@ -35,12 +35,12 @@ from pfedfrz_protocol import (
     Rejected,
     RejectReason,
     RoundAnnouncement,
-    RoundBrief,
     RoundFailed,
     RoundHistory,
     RoundMetrics,
     Topics,
     UpdateReady,
+    brief_round,
 )
 
 from .authenticity import Authenticity
@@ -262,7 +262,7 @@ class FederationView:
         is_news = here.opened_at is not None and not here.is_closed
         closed_at = self.clock()
         here.purpose, here.metrics = metrics.purpose, metrics
-        here.brief = _brief(metrics, here.brief.closed_at if here.brief else closed_at)
+        here.brief = brief_round(metrics, here.brief.closed_at if here.brief else closed_at)
         if is_news:
             here.closed_at = closed_at
         for name in metrics.update_norms:
@@ -467,22 +467,3 @@ class FederationView:
     def _note(self, kind: Kind, text: str, device: str = "", number: int = 0) -> None:
         self.revision += 1
         self.log.add(self.clock(), kind, text, device, number)
-
-
-def _brief(metrics: RoundMetrics, closed_at: float) -> RoundBrief:
-    return RoundBrief(
-        metrics.round,
-        metrics.purpose,
-        closed_at,
-        metrics.duration_s,
-        metrics.selected,
-        metrics.accepted,
-        sum(metrics.rejected.values()),
-        metrics.missing,
-        metrics.received_mean,
-        metrics.local_mean,
-        metrics.loss_mean,
-        metrics.uplink_bytes,
-        metrics.downlink_bytes,
-        metrics.train_s,
-    )

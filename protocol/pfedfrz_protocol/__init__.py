@@ -118,6 +118,7 @@ from .watching import (
     RevokeDevice,
     RoundBrief,
     RoundHistory,
+    brief_round,
 )
 from .work import (
     MAX_SHARE,
@@ -231,6 +232,7 @@ __all__ = [
     "WorkerEvent",
     "WorkerTopic",
     "add_halves",
+    "brief_round",
     "check_name",
     "chunk_count",
     "copied_name",

@@ -19,6 +19,7 @@ from .messages import (
     Name,
     Number,
     Purpose,
+    RoundMetrics,
     Seconds,
     Share,
     Text,
@@ -42,10 +43,12 @@ __all__ = [
     "RevokeDevice",
     "RoundBrief",
     "RoundHistory",
+    "brief_round",
 ]
 
 MAX_ROUNDS_TOLD = 200
 MAX_LISTED = 1000
+_LATEST_S = 1e11
 
 
 class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,7 +60,7 @@ class RoundBrief(_Struct, frozen=True, omit_defaults=True):
 
     round: Number
     purpose: Purpose
-    closed_at: Annotated[float, Meta(ge=0, le=1e11)]
+    closed_at: Annotated[float, Meta(ge=0, le=_LATEST_S)]
     """Unix seconds by the coordinator's clock."""
     duration_s: Seconds
     selected: Count
@@ -174,3 +177,24 @@ class OperatorAnswer(_Struct, frozen=True):
 
     def __post_init__(self) -> None:
         bring_into_one_line(self, "detail")
+
+
+def brief_round(metrics: RoundMetrics, closed_at: float) -> RoundBrief:
+    """The same round in a line; `closed_at` are Unix seconds."""
+    return RoundBrief(
+        metrics.round,
+        metrics.purpose,
+        # A clock may have been set to anything; the message has bounds.
+        min(_LATEST_S, max(0.0, closed_at)),
+        metrics.duration_s,
+        metrics.selected,
+        metrics.accepted,
+        sum(metrics.rejected.values()),
+        metrics.missing,
+        metrics.received_mean,
+        metrics.local_mean,
+        metrics.loss_mean,
+        metrics.uplink_bytes,
+        metrics.downlink_bytes,
+        metrics.train_s,
+    )

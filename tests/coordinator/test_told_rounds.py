@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pfedfrz_coordinator.journal import Journal
-from pfedfrz_coordinator.round_metrics import brief_round, summarize_round
+from pfedfrz_coordinator.round_metrics import summarize_round
 from pfedfrz_coordinator.told_rounds import ToldRounds
 from pfedfrz_protocol import (
     MAX_ROUNDS_TOLD,
@@ -13,6 +13,7 @@ from pfedfrz_protocol import (
     Purpose,
     RejectReason,
     RoundHistory,
+    brief_round,
     decode_message,
     encode_message,
 )

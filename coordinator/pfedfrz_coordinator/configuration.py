@@ -13,6 +13,7 @@ from pfedfrz_transport import TlsSettings
 from .admission import EnrolmentPolicy, QuarantinePolicy
 from .aggregation import find_rule, require_clients
 from .bundle_offering import BundleUpdatePolicy
+from .metrics_policy import MetricsPolicy
 from .policy import RoundPolicy
 from .quotas import QuotaPolicy
 from .validation import ValidationPolicy
@@ -47,6 +48,7 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     quotas: QuotaPolicy = QuotaPolicy()
     workers: WorkerPolicy = WorkerPolicy()
     bundle_updates: BundleUpdatePolicy = BundleUpdatePolicy()
+    metrics: MetricsPolicy = MetricsPolicy()
 
     @property
     def key_path(self) -> Path:

@@ -164,6 +164,16 @@ class RoundEngine:
         """The devices that are online."""
         return frozenset(self._present)
 
+    @property
+    def presences(self) -> tuple[int, int, int]:
+        """How many devices are online, how many wait, how many have let deadlines pass."""
+        return len(self._present), len(self._waiting), len(self._silent)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether somebody wants no round to be opened."""
+        return self._desired is DesiredState.PAUSE
+
     def is_present(self, device: str) -> bool:
         """Whether the device is online and answers."""
         return device in self._present

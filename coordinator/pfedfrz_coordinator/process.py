@@ -20,6 +20,7 @@ from pfedfrz_transport import MqttLink, ServiceManager, open_access
 
 from .adoption import adopt_bundle, finish_adoption
 from .configuration import CoordinatorSettings, load_coordinator_settings
+from .metrics_server import require_prometheus_client, show_metrics
 from .service import CoordinatorService, coordinator_will
 from .worker import WorkerService
 
@@ -48,6 +49,7 @@ def run_coordinator(
     not answer at the start; a broker that goes away later is waited for.
     """
     settings = load_coordinator_settings(configuration)
+    require_prometheus_client(settings.metrics)
     access = open_access(settings.broker, settings.tls, settings.password_file)
     bundle = read_bundle_file(settings.bundle)
     # Before the state is opened: opening it clears what a killed coordinator left.
@@ -62,12 +64,18 @@ def run_coordinator(
             will=coordinator_will(settings, bundle, identity),
             options=access.options,
         )
-        service = CoordinatorService(
-            settings, bundle, link, identity, manager=ServiceManager(os.environ)
-        )
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: service.interrupt())
-        return service.run()
+        with show_metrics(settings, bundle) as instruments:
+            service = CoordinatorService(
+                settings,
+                bundle,
+                link,
+                identity,
+                manager=ServiceManager(os.environ),
+                instruments=instruments,
+            )
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: service.interrupt())
+            return service.run()
 
 
 def go_over(configuration: Path, *, say: Callable[[str], None] = print) -> None:
@@ -93,6 +101,7 @@ def check_coordinator(configuration: Path) -> CoordinatorSettings:
     Connects to nobody and writes nothing. Errors as above, but for the broker's.
     """
     settings = load_coordinator_settings(configuration)
+    require_prometheus_client(settings.metrics)
     open_access(settings.broker, settings.tls, settings.password_file)
     read_bundle_file(settings.bundle)
     if settings.key_file is not None:

@@ -57,6 +57,8 @@ from .engine_exchange import (
     Tick,
 )
 from .ignored_messages import IgnoredMessages
+from .instruments import Instruments
+from .measuring import Measuring
 from .merging import Merging
 from .publication import Publication, coordinator_will
 from .refusals import Refusals
@@ -86,8 +88,12 @@ class CoordinatorService:
         *,
         clock: Callable[[], float] = time.monotonic,
         manager: ServiceManager | None = None,
+        instruments: Instruments | None = None,
     ) -> None:
-        """Recover from the state directory; ConfigurationError when it does not fit the bundle."""
+        """Recover from the state directory; ConfigurationError when it does not fit the bundle.
+
+        `instruments` are shown what happens.
+        """
         self._settings = settings
         self._link = link
         self._clock = clock
@@ -181,6 +187,15 @@ class CoordinatorService:
         )
         self._merging = Merging(
             rule, settings.rounds.seed, self._state, self._models, self._engine, self._workers, feed
+        )
+        self._measuring = Measuring(
+            instruments,
+            self._engine,
+            link,
+            self._state.journal,
+            self._registry,
+            self._ignored,
+            clock,
         )
         self._finished = False
         self._interrupted = False
@@ -282,6 +297,7 @@ class CoordinatorService:
         self._merging.go_on()
         self._events.append(Tick())
         self._handle_events()
+        self._measuring.look()
         reached = "connected" if self._link.is_up else "no broker"
         self._manager.turn(f"{reached}; round {self._engine.round}: {self._engine.state.value}")
 
@@ -329,6 +345,7 @@ class CoordinatorService:
             case SendCommand(device, command):
                 self._publication.command(device, command)
             case Aggregate(number, devices):
+                self._measuring.aggregating()
                 self._merging.begin(number, devices)
             case CloseRound(number, purpose, _):
                 self._close_round(number, purpose)
@@ -365,6 +382,7 @@ class CoordinatorService:
         self._publication.metrics(metrics)
         self._told.closed(number)
         self._publication.history(self._told.message())
+        self._measuring.closed(metrics)
         log.info(
             "round %d closed: %s, %d updates, received %s, local %s",
             number,

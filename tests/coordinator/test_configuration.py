@@ -30,6 +30,10 @@ def test_paths_start_at_the_files_folder(tmp_path: Path) -> None:
         (GOOD + EXACT + "[validation]\nmax_samples = 1073741824\n", "max_samples = 1073741824"),
         (GOOD + EXACT + "[workers]\ncollect_timeout_s = 0\n", "collect_timeout_s = 0"),
         (GOOD + 'aggregation = "bucketing+mean:exact=true"\n', "nothing may come before it"),
+        (GOOD + '[metrics]\nlisten = "9464"\n', 'listen = "9464" (want HOST:PORT'),
+        (GOOD + '[metrics]\nlisten = "::1:9464"\n', 'listen = "::1:9464" (want HOST:PORT'),
+        (GOOD + '[metrics]\nlisten = "localhost:65536"\n', "want HOST:PORT"),
+        (GOOD + '[metrics]\nlisten = "http://localhost:1"\n', "want HOST:PORT"),
         (GOOD.replace("demo", "de/mo"), "federation 'de/mo'"),
         ("", "federation"),
     ],
@@ -40,6 +44,29 @@ def test_a_fault_names_file_and_key(tmp_path: Path, text: str, says: str) -> Non
     with pytest.raises(ConfigurationError) as caught:
         load_coordinator_settings(path)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        ("127.0.0.1:9464", ("127.0.0.1", 9464)),
+        ("[::1]:0", ("::1", 0)),
+        ("[fe80::1%eth0]:80", ("fe80::1%eth0", 80)),
+        ("board-7.lan:65535", ("board-7.lan", 65_535)),
+    ],
+)
+def test_prometheus_asks_where_the_file_says(
+    tmp_path: Path, listen: str, address: tuple[str, int]
+) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(GOOD + f'[metrics]\nlisten = "{listen}"\n')
+    assert load_coordinator_settings(path).metrics.address() == address
+
+
+def test_by_default_prometheus_asks_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(GOOD)
+    assert load_coordinator_settings(path).metrics.listen == ""
 
 
 def test_workers_add_up_an_exact_mean(tmp_path: Path) -> None:

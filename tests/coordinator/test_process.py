@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+from exposition import scrape
 from identities import key_of, signed
 from tiny_bundle import make_bundle
 
@@ -227,6 +229,44 @@ def test_killed_after_an_acknowledgement_it_still_has_the_update_and_ends_the_fe
     for device in (a, b):
         device.link.clear_retained(TOPICS.device(device.name, "status"))
         device.link.close()
+
+
+def test_a_running_coordinator_answers_prometheus_until_its_end(
+    tmp_path: Path, broker: RunningBroker
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{free.getsockname()[1]}"
+    lines = (f'broker = "{broker.url}"', "[rounds]", "start_devices = 9", "[metrics]")
+    configuration = configure(tmp_path, *lines, f'listen = "{listen}"')
+    watcher = Device(broker, "watcher")
+    with start(configuration) as process:
+        while watcher.expect(CoordinatorStatus).presence is not Presence.ONLINE:
+            pass
+        deadline = time.monotonic() + PATIENCE_S
+        while not (found := scrape(f"http://{listen}/metrics")).value("broker_connected"):
+            assert time.monotonic() < deadline
+        facts = {"federation": "lab", "aggregation": "mean", "bundle": BUNDLE.manifest.digest}
+        assert found.value("federation_info", **facts) == 1
+        assert found.value("state", state="waiting") == 1
+        assert found.samples["process_resident_memory_bytes", ()] > 1e6
+        process.terminate()
+        _, log = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, log
+    assert "Traceback" not in log
+    with pytest.raises(OSError, match="refused"):
+        scrape(f"http://{listen}/metrics")
+    watcher.link.clear_retained(TOPICS.device("watcher", "status"))
+    watcher.link.close()
+
+
+def test_a_port_for_prometheus_that_is_taken_is_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        text = message(configure(tmp_path, "[metrics]", f'listen = "{listen}"'))
+    assert f'[metrics] listen = "{listen}": Address already in use' in text
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

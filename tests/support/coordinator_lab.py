@@ -12,6 +12,7 @@ import pytest
 from identities import COORDINATOR, identity_of, key_of, signed
 
 from pfedfrz_coordinator.configuration import CoordinatorSettings
+from pfedfrz_coordinator.instruments import Instruments
 from pfedfrz_coordinator.journal import Journal
 from pfedfrz_coordinator.policy import RoundPolicy
 from pfedfrz_coordinator.quotas import QuotaPolicy
@@ -184,6 +185,7 @@ class Lab:
         self.disk = disk
         self.codec = SharedCodec.for_manifest(bundle.manifest)
         self.clock = Clock()
+        self.instruments: Instruments | None = None
         self.devices: list[Device] = []
         self.lives: list[Life] = []
         self.initial = bundle.initial_weights(Group.SHARED)
@@ -275,6 +277,7 @@ class Life:
                 self.link,
                 identity_of(COORDINATOR),
                 clock=self.lab.clock,
+                instruments=self.lab.instruments,
             )
             self._made.set()
             self.finished = self.service.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import msgspec
@@ -10,7 +11,9 @@ from pfedfrz_protocol import ConfigurationError
 
 __all__ = ["MetricsPolicy"]
 
-_FORM = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\[\]:\s/]+)):([0-9]{1,5})", re.ASCII)
+_FORM = re.compile(r"(?:\[([0-9A-Za-z:.%_-]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})")
+
+_MOST_SHOWN = 80
 
 
 class MetricsPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,7 +34,7 @@ class MetricsPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         found = _FORM.fullmatch(self.listen)
         if found is None or int(found[3]) > 65_535:
             raise ConfigurationError(
-                f'[metrics] listen = "{self.listen}" (want HOST:PORT, such as "127.0.0.1:9464" or '
-                '"[::1]:9464")'
+                f"[metrics] listen = {json.dumps(self.listen[:_MOST_SHOWN])} (want HOST:PORT, such as "
+                '"127.0.0.1:9464" or "[::1]:9464")'
             )
         return found[1] or found[2], int(found[3])

@@ -261,28 +261,33 @@ class _DeviceGauges:
         self._cosine = gauge("update_cosine", "Cosine of its step to the step of the model.")
 
     def show(self, metrics: RoundMetrics, members: Sequence[DeviceRow]) -> None:
-        """The devices of a round in place of those of the round before."""
-        for gauge in (
-            self._accepted,
-            self._samples,
-            self._received,
-            self._local,
-            self._norm,
-            self._cosine,
-        ):
+        """The devices of a round in place of those of the round before.
+
+        What is about the last model stays until there is another one.
+        """
+        shown = members[:MAX_DEVICES_SHOWN]
+        self._show_reports(shown)
+        if metrics.purpose is Purpose.TRAIN:
+            self._show_updates(metrics, shown)
+
+    def _show_reports(self, members: Sequence[DeviceRow]) -> None:
+        for gauge in (self._samples, self._received, self._local):
             gauge.clear()
-        for row in members[:MAX_DEVICES_SHOWN]:
+        for row in members:
+            if row.report is None:
+                continue
+            self._samples.labels(row.device).set(row.report.samples)
+            if row.report.received is not None:
+                self._received.labels(row.device).set(row.report.received)
+            if row.report.local is not None:
+                self._local.labels(row.device).set(row.report.local)
+
+    def _show_updates(self, metrics: RoundMetrics, members: Sequence[DeviceRow]) -> None:
+        for gauge in (self._accepted, self._norm, self._cosine):
+            gauge.clear()
+        for row in members:
             self._accepted.labels(row.device).set(row.status == "accepted")
-            known = [
-                (self._norm, metrics.update_norms.get(row.device)),
-                (self._cosine, metrics.update_cosines.get(row.device)),
-            ]
-            if row.report is not None:
-                known += [
-                    (self._samples, row.report.samples),
-                    (self._received, row.report.received),
-                    (self._local, row.report.local),
-                ]
-            for gauge, value in known:
-                if value is not None:
-                    gauge.labels(row.device).set(value)
+            if row.device in metrics.update_norms:
+                self._norm.labels(row.device).set(metrics.update_norms[row.device])
+            if row.device in metrics.update_cosines:
+                self._cosine.labels(row.device).set(metrics.update_cosines[row.device])

@@ -33,6 +33,8 @@ def test_paths_start_at_the_files_folder(tmp_path: Path) -> None:
         (GOOD + '[metrics]\nlisten = "9464"\n', 'listen = "9464" (want HOST:PORT'),
         (GOOD + '[metrics]\nlisten = "::1:9464"\n', 'listen = "::1:9464" (want HOST:PORT'),
         (GOOD + '[metrics]\nlisten = "localhost:65536"\n', "want HOST:PORT"),
+        (GOOD + '[metrics]\nlisten = "a\\nb:1"\n', 'listen = "a\\nb:1" (want HOST:PORT'),
+        (GOOD + '[metrics]\nlisten = "\\u0000:1"\n', "want HOST:PORT"),
         (GOOD + '[metrics]\nlisten = "http://localhost:1"\n', "want HOST:PORT"),
         (GOOD.replace("demo", "de/mo"), "federation 'de/mo'"),
         ("", "federation"),

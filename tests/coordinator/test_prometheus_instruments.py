@@ -180,6 +180,22 @@ def test_devices_are_shown_by_name_with_what_is_known_of_them() -> None:
             found.value(name, device=device)
 
 
+def test_a_round_that_measures_leaves_what_is_known_of_the_last_updates() -> None:
+    instruments = made(per_device=True)
+    close(instruments)
+    evaluated = msgspec.structs.replace(
+        METRICS, purpose=Purpose.EVALUATE, update_norms={}, update_cosines={}
+    )
+    rows = [DeviceRow(4, "a", "reported", LocalReport(10, 0.875), 0, None, 0)]
+    instruments.closed(evaluated, lambda: rows, closed_at=1.0, now_s=1.0)
+    found = shown(instruments)
+    assert found.value("device_received_accuracy_ratio", device="a") == 0.875
+    assert found.value("device_update_norm", device="b") == 4.0
+    assert found.value("device_accepted", device="d") == 0
+    with pytest.raises(KeyError):
+        found.value("device_local_accuracy_ratio", device="d")
+
+
 def test_named_devices_are_bounded_and_those_of_the_last_round() -> None:
     instruments = made(per_device=True)
     rows = [DeviceRow(3, f"d{n:05d}", "accepted", None, 1, 1.0, 1) for n in range(3000)]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pfedfrz_emulator.experiment import Experiment
+from pfedfrz_edge.configuration import load_device_settings
 from pfedfrz_emulator.fleet_files import write_fleet_files
 from pfedfrz_emulator.memory_fleet import MemoryFleet
 from pfedfrz_emulator.preparation import PreparedFleet, prepare_fleet
@@ -62,6 +63,14 @@ def test_processes_find_the_test_samples_that_are_turned_like_theirs(
         with np.load(file.parent / named) as arrays:
             assert (arrays["x"] == turned.test_inputs(device)).all()
             assert (arrays["y"] == turned.test_y).all()
+
+
+def test_devices_on_one_machine_share_their_label_mix(
+    turned: PreparedFleet, tmp_path: Path
+) -> None:
+    files = write_fleet_files(turned, tmp_path, "f", "mqtt://127.0.0.1:1")
+    for device in turned.devices:
+        assert load_device_settings(files.device(device.name)).share_label_mix
 
 
 def test_a_fleet_of_turned_devices_does_its_rounds(turned: PreparedFleet, tmp_path: Path) -> None:

@@ -33,8 +33,9 @@ class MetricsPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Host and port; ConfigurationError for what is none."""
         found = _FORM.fullmatch(self.listen)
         if found is None or int(found[3]) > 65_535:
+            shown = json.dumps(self.listen[:_MOST_SHOWN])
             raise ConfigurationError(
-                f"[metrics] listen = {json.dumps(self.listen[:_MOST_SHOWN])} (want HOST:PORT, such as "
-                '"127.0.0.1:9464" or "[::1]:9464")'
+                f'[metrics] listen = {shown} (want HOST:PORT, such as "127.0.0.1:9464" or '
+                '"[::1]:9464")'
             )
         return found[1] or found[2], int(found[3])

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from pfedfrz_emulator.experiment import Experiment
 from pfedfrz_edge.configuration import load_device_settings
+from pfedfrz_emulator.experiment import Experiment
 from pfedfrz_emulator.fleet_files import write_fleet_files
 from pfedfrz_emulator.memory_fleet import MemoryFleet
 from pfedfrz_emulator.preparation import PreparedFleet, prepare_fleet

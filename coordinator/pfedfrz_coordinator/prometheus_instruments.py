@@ -29,7 +29,25 @@ from .registry import Standing
 __all__ = ["MAX_DEVICES_SHOWN", "FederationFacts", "PrometheusInstruments"]
 
 MAX_DEVICES_SHOWN = 1000
-_ROUND_S = (1, 2.5, 5, 10, 30, 60, 150, 300, 600, 1800, 3600, 10_800, 43_200, 86_400)
+_ROUND_S = (
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+    30,
+    60,
+    150,
+    300,
+    600,
+    1800,
+    3600,
+    10_800,
+    43_200,
+    86_400,
+)
 _AGGREGATION_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _STATISTICS = ("min", "median", "max")
 _NONE = "none"

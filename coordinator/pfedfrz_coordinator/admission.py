@@ -17,28 +17,26 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import msgspec
-from msgspec import Meta
 
 from pfedfrz_protocol import (
     ConfigurationError,
     DeviceStatus,
     Presence,
     ProtocolError,
-    PublicKey,
     RejectReason,
     follow_successions,
     open_introduction,
     open_signed,
 )
-from pfedfrz_storage import read_configuration
 
+from .key_lists import FollowedKeys, read_accept_list
 from .quotas import QuotaPolicy, Quotas
 from .registry import Registry, RegistryRow, Standing
 
-__all__ = ["Admission", "EnrolmentPolicy", "QuarantinePolicy", "read_accept_list"]
+__all__ = ["Admission", "EnrolmentPolicy", "QuarantinePolicy"]
 
 log = logging.getLogger(__name__)
 _LONGEST_WINDOW_S = 10 * 365 * 86_400
@@ -75,17 +73,6 @@ class QuarantinePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.failures < 0:
             raise ConfigurationError(f"[quarantine] failures = {self.failures} (want 0 or more)")
-
-
-class _AcceptList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    devices: dict[
-        Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")], PublicKey
-    ] = {}
-
-
-def read_accept_list(path: Path) -> dict[str, str]:
-    """`{device: public key}`; ConfigurationError names the file and the fault."""
-    return read_configuration(path, _AcceptList).devices
 
 
 @dataclass(frozen=True)
@@ -129,7 +116,12 @@ class Admission:
         """What devices wait for, of which the registry has not been told either."""
         if registry.permit_join_s() is None:
             registry.permit_join(enrolment.permit_join_s)
-        self._list_stamp: tuple[int, int] | None = None
+        self._accept_list: FollowedKeys | None = None
+        if enrolment.devices is not None:
+            self._accept_list = FollowedKeys(enrolment.devices, read_accept_list, "accept list")
+        self._changed_here = False
+        self.revision = 0
+        """Grows whenever what is known of a device may be another thing."""
         self._take_accept_list()
         self._refresh()
 
@@ -183,9 +175,9 @@ class Admission:
         if not self._quarantine.failures or failures < self._quarantine.failures:
             return None
         reason = f"{failures} failures in a row, the last: {detail}"
-        self._registry.quarantine(device, reason[:300])
+        kept_out = self._registry.quarantine(device, reason[:300])
         self._refresh(device)
-        return reason
+        return reason if kept_out else None
 
     def write_down_traffic(self) -> None:
         """Put what was counted since the last time into the registry."""
@@ -211,13 +203,53 @@ class Admission:
 
     # What a person changes
 
+    def accept(self, device: str, key: str | None = None) -> None:
+        """`Registry.accept`, unless the accept list says otherwise; ConfigurationError."""
+        row = self._registry.find(device)
+        self._require_not_listed_otherwise(device, key or (row.key if row is not None else None))
+        self._registry.accept(device, key)
+        self._changed_here = True
+
+    def quarantine(self, device: str, reason: str) -> None:
+        """`Registry.keep_out`, unless the accept list would undo it; ConfigurationError."""
+        row = self._registry.find(device)
+        self._require_not_listed_otherwise(device, row.origin if row is not None else None)
+        self._registry.keep_out(device, reason)
+        self._changed_here = True
+
+    def readmit(self, device: str) -> None:
+        """`Registry.readmit`; ConfigurationError."""
+        self._registry.readmit(device)
+        self._changed_here = True
+
+    def revoke(self, device: str) -> None:
+        """`Registry.revoke`, unless the accept list would undo it; ConfigurationError."""
+        row = self._registry.find(device)
+        self._require_not_listed_otherwise(device, row.origin if row is not None else None)
+        self._registry.revoke(device)
+        self._changed_here = True
+
+    def permit_join(self, seconds: float) -> None:
+        """`Registry.permit_join`."""
+        self._registry.permit_join(seconds)
+        self._changed_here = True
+
+    def rows(self) -> list[RegistryRow]:
+        """All devices by name, as this gate knows them."""
+        return [row for _, row in sorted(self._known.items())]
+
+    def is_joining(self) -> bool:
+        """Whether whoever asks is let in just now."""
+        return bool(self._registry.permit_join_s())
+
     def look_for_changes(self) -> tuple[frozenset[str], list[tuple[str, str, bytes]]]:
         """Devices that are not let in any more, and (device, topic, status) to look at again.
 
         Both are empty when nobody has changed anything since the last call.
         """
         took = self._take_accept_list()
-        if not self._registry.changed() and not took:
+        here, self._changed_here = self._changed_here, False
+        if not self._registry.changed() and not took and not here:
             return frozenset(), []
         before = {name: row.key for name, row in self._known.items() if self.is_enrolled(name)}
         self._refresh()
@@ -233,6 +265,17 @@ class Admission:
         return barred, again
 
     # Inside
+
+    def _require_not_listed_otherwise(self, device: str, key: str | None) -> None:
+        """What the accept list says of a device is taken over whenever it is read."""
+        accept_list = self._accept_list
+        listed = None if accept_list is None else accept_list.keys.get(device)
+        if accept_list is None or key is None or listed in (None, key):
+            return
+        raise ConfigurationError(
+            f"{accept_list.path} has another key for {device} and would let it in with that one: "
+            "change it there"
+        )
 
     def _require_enrolled(self, device: str) -> RegistryRow:
         row = self._known.get(device)
@@ -308,29 +351,12 @@ class Admission:
         boots.append(boot_id)
 
     def _take_accept_list(self) -> bool:
-        path = self._enrolment.devices
-        if path is None:
+        accept_list = self._accept_list
+        if accept_list is None or not accept_list.look():
             return False
-        try:
-            found = path.stat()
-            stamp = (found.st_mtime_ns, found.st_size)
-            if stamp == self._list_stamp:
-                return False
-            listed = read_accept_list(path)
-        except OSError as error:
-            if self._list_stamp is None:
-                raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-            return False
-        except ConfigurationError as error:
-            if self._list_stamp is None:
-                raise
-            log.error("the accept list stays as it was: %s", error)
-            self._list_stamp = stamp
-            return False
-        self._list_stamp = stamp
         new = dict[str, str]()
         known = {row.name: row for row in self._registry.rows()}
-        for name, key in listed.items():
+        for name, key in accept_list.keys.items():
             row = known.get(name)
             # A key that has been rotated since stands; so does a revocation.
             if row is not None and row.origin == key and row.standing is not Standing.WAITING:
@@ -343,6 +369,7 @@ class Admission:
         return True
 
     def _refresh(self, device: str | None = None) -> None:
+        self.revision += 1
         if device is None:
             self._known = {row.name: row for row in self._registry.rows()}
             return

@@ -49,6 +49,9 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     workers: WorkerPolicy = WorkerPolicy()
     bundle_updates: BundleUpdatePolicy = BundleUpdatePolicy()
     metrics: MetricsPolicy = MetricsPolicy()
+    operators: Path | None = None
+    """Who may pause and let in over MQTT: a TOML file with a table [operators] of NAME =
+    "public key". Without it nobody may, and nobody is listened to."""
 
     @property
     def key_path(self) -> Path:
@@ -86,6 +89,7 @@ def load_coordinator_settings(path: Path) -> CoordinatorSettings:
         state_dir=here / settings.state_dir,
         key_file=None if settings.key_file is None else here / settings.key_file,
         enrolment=enrolment,
+        operators=None if settings.operators is None else here / settings.operators,
         password_file=None if settings.password_file is None else here / settings.password_file,
         tls=settings.tls.below(here),
     )

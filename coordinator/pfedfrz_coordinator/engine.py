@@ -143,6 +143,8 @@ class RoundEngine:
         self._round: OpenRoundState | None = None
         self._started = False
         self._start_by_s = now_s + policy.start_timeout_s
+        self._start_timed_out = False
+        """Whether `_start_by_s` has passed: a Tick for it would come again and again."""
 
     @property
     def state(self) -> EngineState:
@@ -192,7 +194,7 @@ class RoundEngine:
 
     def wake_at_s(self) -> float | None:
         """When a Tick is due at the latest; None when only messages can change anything."""
-        if self._state is EngineState.WAITING and not self._started:
+        if self._state is EngineState.WAITING and not (self._started or self._start_timed_out):
             return self._start_by_s
         if self._round is None or self._state is not EngineState.COLLECTING:
             return None
@@ -279,7 +281,8 @@ class RoundEngine:
             self._move(EngineSignal.FINISH)
             return [Finish()]
         needed = policy.min_devices
-        if not self._started and now_s < self._start_by_s:
+        self._start_timed_out = self._start_timed_out or now_s >= self._start_by_s
+        if not (self._started or self._start_timed_out):
             needed = max(needed, policy.start_devices)
         evaluating = number > policy.rounds
         purpose = Purpose.EVALUATE if evaluating else Purpose.TRAIN
@@ -293,7 +296,7 @@ class RoundEngine:
         if self._desired is not DesiredState.RUN or len(known) < needed:
             return []
         if not evaluating and len(known) < self._fewest_updates:
-            return self._note_waiting(number, len(known), now_s)
+            return self._note_waiting(number, len(known))
         if evaluating:
             asked = sorted(self._present)
         else:
@@ -329,8 +332,8 @@ class RoundEngine:
         )
         return [opened, *(self._close_if_over(now_s) or [])]
 
-    def _note_waiting(self, number: int, known: int, now_s: float) -> list[Action]:
-        if self._waiting_noted or not (self._started or now_s >= self._start_by_s):
+    def _note_waiting(self, number: int, known: int) -> list[Action]:
+        if self._waiting_noted or not (self._started or self._start_timed_out):
             return []
         self._waiting_noted = True
         return [

@@ -20,6 +20,7 @@ from pfedfrz_transport import MqttLink, ServiceManager, open_access
 
 from .adoption import adopt_bundle, finish_adoption
 from .configuration import CoordinatorSettings, load_coordinator_settings
+from .key_lists import FollowedKeys, read_accept_list, read_operators
 from .metrics_server import require_prometheus_client, show_metrics
 from .service import CoordinatorService, coordinator_will
 from .worker import WorkerService
@@ -106,6 +107,10 @@ def check_coordinator(configuration: Path) -> CoordinatorSettings:
     read_bundle_file(settings.bundle)
     if settings.key_file is not None:
         load_signing_key(settings.key_file)
+    if settings.enrolment.devices is not None:
+        FollowedKeys(settings.enrolment.devices, read_accept_list, "accept list").look()
+    if settings.operators is not None:
+        FollowedKeys(settings.operators, read_operators, "list of operators").look()
     return settings
 
 

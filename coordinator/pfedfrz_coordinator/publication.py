@@ -12,6 +12,8 @@ from pfedfrz_protocol import (
     Control,
     CoordinatorStatus,
     DesiredState,
+    Membership,
+    OperatorAnswer,
     Presence,
     Rarely,
     RoundAnnouncement,
@@ -98,6 +100,20 @@ class Publication:
     def history(self, history: RoundHistory) -> None:
         """Tell the closed rounds so far, for whoever comes late."""
         self._retain(self._topics.history, history)
+
+    def members(self, membership: Membership) -> None:
+        """Tell who is let in and who is not."""
+        self._retain(self._topics.members, membership)
+
+    def answer(self, operator: str, answer: OperatorAnswer) -> None:
+        """Tell an operator what became of a request; dropped when the link's queue is full."""
+        topic = self._topics.operator(operator, "answer")
+        try:
+            self._link.publish(topic, sign_message(answer, topic, self._identity.key))
+        except LinkOverflow as error:
+            # Asked again, it is said again.
+            if self._rarely.occurs("answer dropped"):
+                log.warning("an answer to the operator %s was dropped: %s", operator, error)
 
     def end(self, epoch: int) -> None:
         """Say that the rounds are over, and take back the last of them and its model."""

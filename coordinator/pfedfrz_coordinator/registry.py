@@ -142,6 +142,18 @@ class Registry:
         with self._reading():
             return self._run("SELECT 1 FROM revoked WHERE key = ?", key).fetchone() is not None
 
+    # Whether rounds are opened
+
+    def pause(self, paused: bool) -> None:
+        """Open no round from now on, or do so again; the next starts keep to it."""
+        self._run("INSERT OR REPLACE INTO facts VALUES ('paused', ?)", float(paused))
+
+    def is_paused(self) -> bool:
+        """Whether no round is to be opened."""
+        with self._reading():
+            row = self._run("SELECT value FROM facts WHERE name = 'paused'").fetchone()
+            return row is not None and bool(row[0])
+
     # Letting in and keeping out
 
     def permit_join(self, seconds: float) -> None:
@@ -187,9 +199,20 @@ class Registry:
         self._put(name, key, key, Standing.WAITING, "")
         return True
 
-    def quarantine(self, name: str, reason: str) -> None:
-        """Keep a device out until it is readmitted."""
-        self._stand(name, Standing.QUARANTINED, reason)
+    def quarantine(self, name: str, reason: str) -> bool:
+        """Keep a device out until it is readmitted; False for one that is not let in anyway."""
+        # In one statement: a revocation by another process must not be made less of.
+        done = self._run(
+            "UPDATE devices SET standing = ?, reason = ?, since = ? "
+            "WHERE name = ? AND standing = 'enrolled'",
+            Standing.QUARANTINED.value, reason, time.time(), name,
+        )  # fmt: skip
+        return done.rowcount > 0
+
+    def keep_out(self, name: str, reason: str) -> None:
+        """`quarantine` by a person's word; ConfigurationError for a device that is not let in."""
+        if not self.quarantine(name, reason):
+            raise ConfigurationError(f"{name} is {self._known(name).standing.value}, not enrolled")
 
     def readmit(self, name: str) -> None:
         """Let a quarantined device back; ConfigurationError for any other."""

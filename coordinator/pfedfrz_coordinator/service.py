@@ -2,7 +2,7 @@
 
 What comes in goes to whom it concerns: the devices' words to the `DeviceDesk`, behind whose gate
 nothing is raised that a peer has done; their updates to the `UploadDesk`; workers' words to the
-`WorkDesk`. What leaves does so through the `Publication`, signed.
+`WorkDesk`; operators' to the `OperatorDesk`. What leaves does so through the `Publication`, signed.
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ from .engine_exchange import (
 from .ignored_messages import IgnoredMessages
 from .instruments import Instruments
 from .measuring import Measuring
+from .key_lists import FollowedKeys, read_operators
+from .membership import MemberList
 from .merging import Merging
+from .operator_desk import OperatorDesk
 from .publication import Publication, coordinator_will
 from .refusals import Refusals
 from .registry import Registry
@@ -185,6 +188,22 @@ class CoordinatorService:
             self._ignored,
             feed,
         )
+        self._members = MemberList(self._admission, self._publication)
+        self._paused = self._registry.is_paused()
+        """As devices and engine were last told."""
+        self._operators: OperatorDesk | None = None
+        if settings.operators is not None:
+            self._operators = OperatorDesk(
+                FollowedKeys(settings.operators, read_operators, "list of operators"),
+                self._engine.epoch,
+                self._registry,
+                self._admission,
+                self._state.journal,
+                self._publication,
+                self._ignored,
+                self._follow_registry,
+                clock,
+            )
         self._merging = Merging(
             rule, settings.rounds.seed, self._state, self._models, self._engine, self._workers, feed
         )
@@ -213,8 +232,11 @@ class CoordinatorService:
         """
         topics, link = self._topics, self._link
         self._publication.presence(Presence.ONLINE, self._engine.epoch)
-        self._publication.control(DesiredState.RUN, self._engine.epoch)
+        self._want(self._paused)
         self._publication.history(self._told.message())
+        self._members.tell()
+        if self._operators is not None:
+            link.subscribe(topics.every_operator("request"))
         for leaf in ("status", "event", "heartbeat"):
             link.subscribe(topics.every_device(leaf))
         if self._workers is None:
@@ -255,7 +277,10 @@ class CoordinatorService:
         self._link.wake()
 
     def request(self, desired: DesiredState) -> None:
-        """Pause, resume or stop the federation; may be called from any thread."""
+        """Pause, resume or stop the federation; may be called from any thread.
+
+        A pause lasts over restarts until it is resumed.
+        """
         self._link.post(ControlRequested(desired))
 
     # The loop
@@ -274,9 +299,12 @@ class CoordinatorService:
                 self._on_message(topic, payload)
             case Posted(Judged() as judged):
                 self._uploads.on_judged(judged)
-            case Posted(ControlRequested() as request):
+            case Posted(ControlRequested(DesiredState.STOP) as request):
                 self._publication.control(request.desired, self._engine.epoch)
                 self._events.append(request)
+            case Posted(ControlRequested(desired)):
+                self._registry.pause(desired is DesiredState.PAUSE)
+                self._follow_registry()
             case LinkUp():
                 log.info("connected to the broker")
                 self._manager.ready()
@@ -293,13 +321,37 @@ class CoordinatorService:
             self._handle_events()
         if self._clock() >= self._looked_for_changes_s + _LOOK_FOR_CHANGES_S:
             self._looked_for_changes_s = self._clock()
-            self._devices.look_for_changes()
+            if self._operators is not None:
+                self._operators.look_for_changes()
+            self._follow_registry()
+            self._members.tell()
         self._merging.go_on()
         self._events.append(Tick())
         self._handle_events()
         self._measuring.look()
         reached = "connected" if self._link.is_up else "no broker"
         self._manager.turn(f"{reached}; round {self._engine.round}: {self._engine.state.value}")
+
+    def _follow_registry(self) -> None:
+        """Do what a person has changed, here or in another process."""
+        self._devices.look_for_changes()
+        paused = self._registry.is_paused()
+        if paused is not self._paused and not self._finished:
+            self._want(paused)
+
+    def _want(self, paused: bool) -> None:
+        """Open no round from now on, or do so."""
+        if paused:
+            log.warning(
+                "paused: no round is opened; to go on: pfedfrz resume --config coordinator.toml, "
+                "or an operator's resume"
+            )
+        elif self._paused:
+            log.info("resumed: rounds are opened again")
+        self._paused = paused
+        desired = DesiredState.PAUSE if paused else DesiredState.RUN
+        self._publication.control(desired, self._engine.epoch)
+        self._events.append(ControlRequested(desired))
 
     def _handle_events(self) -> None:
         while self._events:
@@ -314,9 +366,14 @@ class CoordinatorService:
             return
         if self._workers is not None:
             self._on_worker(self._workers, topic, payload)
-        sender = self._topics.parse_device(topic)
-        if sender is None or not payload:
+        if not payload:
             return  # an empty one clears what a broker retained; it is nobody's word
+        operator = self._topics.parse_operator(topic)
+        if operator is not None and self._operators is not None:
+            self._operators.on_message(operator, topic, payload)
+        sender = self._topics.parse_device(topic)
+        if sender is None:
+            return
         self._devices.on_message(sender, topic, payload)
 
     def _on_worker(self, workers: WorkDesk, topic: str, payload: bytes) -> None:

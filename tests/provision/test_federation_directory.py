@@ -15,7 +15,7 @@ from cryptography import x509
 from provisioned_lab import write_tiny_bundle
 from tiny_bundle import make_bundle
 
-from pfedfrz_coordinator.admission import read_accept_list
+from pfedfrz_coordinator.key_lists import read_accept_list
 from pfedfrz_coordinator.configuration import load_coordinator_settings
 from pfedfrz_edge.configuration import load_device_settings
 from pfedfrz_edge.data import parse_address

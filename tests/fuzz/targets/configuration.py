@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from recipe import scratch
 
-from pfedfrz_coordinator.admission import read_accept_list
 from pfedfrz_coordinator.configuration import load_coordinator_settings
+from pfedfrz_coordinator.key_lists import read_accept_list
 from pfedfrz_edge.configuration import load_device_settings
 from pfedfrz_emulator.attacks.device_attacker import load_orders
 from pfedfrz_protocol import ConfigurationError

@@ -29,6 +29,8 @@ _COMMANDS = {
     "provision": "make keys, accounts and certificates of a federation",
     "coordinator": "run the rounds of a federation",
     "worker": "take uploads for a coordinator that has too many for one process",
+    "pause": "open no further round of a federation",
+    "resume": "open rounds of a paused federation again",
     "devices": "see, let in and keep out the devices of a federation",
     "device": "take part in a federation",
     "rotate-key": "give a device or the coordinator a new key",

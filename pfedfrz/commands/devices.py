@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pfedfrz_coordinator.device_bundles import DeviceBundle
     from pfedfrz_coordinator.registry import Registry, RegistryRow
 
-__all__ = ["command"]
+__all__ = ["command", "opened_registry"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _TITLES = (
@@ -41,7 +41,11 @@ def _config(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def _registry(config: Path) -> Iterator[Registry]:
+def opened_registry(config: Path) -> Iterator[Registry]:
+    """The registry of the coordinator that is configured so, closed at the end.
+
+    Raises ConfigurationError when there is none yet, and OperationError.
+    """
     from pfedfrz_coordinator.configuration import load_coordinator_settings
     from pfedfrz_coordinator.registry import Registry
 
@@ -75,7 +79,7 @@ def list_command(config: Path, as_json: bool) -> None:
     from pfedfrz_coordinator.device_bundles import read_device_bundles
 
     bundles = read_device_bundles(load_coordinator_settings(config).state_dir)
-    with _registry(config) as registry:
+    with opened_registry(config) as registry:
         rows, window_s = registry.rows(), registry.permit_join_s()
     if as_json:
         content = {"permit_join_s": window_s, "devices": rows, "bundles": bundles}
@@ -93,7 +97,7 @@ def list_command(config: Path, as_json: bool) -> None:
 def permit_join_command(config: Path, duration: str) -> None:
     """Let in every new device that asks, for a while; 0s ends it."""
     seconds = _seconds(duration)
-    with _registry(config) as registry:
+    with opened_registry(config) as registry:
         registry.permit_join(seconds)
     click.echo(f"new devices are let in for {seconds:g} s" if seconds else "the window is closed")
 
@@ -105,7 +109,7 @@ def permit_join_command(config: Path, duration: str) -> None:
 def accept_command(config: Path, device: str, key: str | None) -> None:
     """Let one device in, or let it in again with a new key."""
     _check_accept_list(config, device, key)
-    with _registry(config) as registry:
+    with opened_registry(config) as registry:
         registry.accept(device, key)
         row = registry.find(device)
     click.echo(f"{device} is enrolled with the key {row.key if row else key}")
@@ -116,7 +120,7 @@ def accept_command(config: Path, device: str, key: str | None) -> None:
 @click.argument("device")
 def revoke_command(config: Path, device: str) -> None:
     """Make a device's key good for nothing, for ever: a stolen board, a copied card."""
-    with _registry(config) as registry:
+    with opened_registry(config) as registry:
         registry.revoke(device)
     click.echo(
         f"the key of {device} is revoked; with a new key it can be accepted again. Take its "
@@ -124,12 +128,26 @@ def revoke_command(config: Path, device: str) -> None:
     )
 
 
+@command.command("quarantine")
+@_config
+@click.argument("device")
+@click.option("--reason", default="", metavar="TEXT", help="For `devices list`.")
+def quarantine_command(config: Path, device: str, reason: str) -> None:
+    """Keep a device out until it is readmitted."""
+    from pfedfrz_protocol.one_line import one_line
+
+    why = one_line(f"by command: {reason}" if reason else "by command", 300)
+    with opened_registry(config) as registry:
+        registry.keep_out(device, why)
+    click.echo(f"{device} is kept out; to let it back: pfedfrz devices readmit {device}")
+
+
 @command.command("readmit")
 @_config
 @click.argument("device")
 def readmit_command(config: Path, device: str) -> None:
     """Let a quarantined device back."""
-    with _registry(config) as registry:
+    with opened_registry(config) as registry:
         registry.readmit(device)
     click.echo(f"{device} is back")
 

@@ -86,6 +86,40 @@ def test_devices_are_let_in_kept_out_and_let_back(configuration: Path, pfedfrz: 
     assert pfedfrz("devices", "accept", "pi-1", *here, "--key", key_of("new").public).code == 0
 
 
+def test_a_device_is_quarantined_by_command_and_only_one_that_is_let_in(
+    configuration: Path, pfedfrz: Call
+) -> None:
+    here = ("--config", configuration)
+    said = pfedfrz("devices", "quarantine", "pi-1", *here, "--reason", "odd\nnumbers")
+    assert said.code == 0
+    assert standing(configuration, "pi-1") is Standing.QUARANTINED
+    assert "by command: odd\\nnumbers" in pfedfrz("devices", "list", *here).out
+    for device, why in (("pi-2", "waiting"), ("pi-3", "quarantined")):
+        said = pfedfrz("devices", "quarantine", device, *here)
+        assert (said.code, said.error) == (2, f"error: {device} is {why}, not enrolled")
+    assert "no device 'pi-9' is known" in pfedfrz("devices", "quarantine", "pi-9", *here).error
+
+
+def test_a_federation_is_paused_and_resumed_where_its_coordinator_runs(
+    configuration: Path, pfedfrz: Call
+) -> None:
+    def is_paused() -> bool:
+        registry = Registry(configuration.parent / "state")
+        found = registry.is_paused()
+        registry.close()
+        return found
+
+    assert not is_paused()
+    said = pfedfrz("pause", "--config", configuration)
+    assert (said.code, said.out) == (
+        0,
+        f"paused; to go on: pfedfrz resume --config {configuration}\n",
+    )
+    assert is_paused()
+    assert pfedfrz("resume", "--config", configuration).code == 0
+    assert not is_paused()
+
+
 def test_the_window_is_opened_for_a_while(configuration: Path, pfedfrz: Call) -> None:
     here = ("--config", configuration)
     assert pfedfrz("devices", "permit-join", *here, "--for", "2h").code == 0

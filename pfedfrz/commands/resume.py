@@ -1,0 +1,25 @@
+"""`pfedfrz resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .devices import opened_registry
+
+__all__ = ["command"]
+
+
+@click.command("resume")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The coordinator's TOML file.",
+)
+def command(config: Path) -> None:
+    """Open rounds of a paused federation again; said where its coordinator runs."""
+    with opened_registry(config) as registry:
+        registry.pause(False)
+    click.echo("rounds are opened again")

@@ -58,8 +58,8 @@ from .engine_exchange import (
 )
 from .ignored_messages import IgnoredMessages
 from .instruments import Instruments
-from .measuring import Measuring
 from .key_lists import FollowedKeys, read_operators
+from .measuring import Measuring
 from .membership import MemberList
 from .merging import Merging
 from .operator_desk import OperatorDesk

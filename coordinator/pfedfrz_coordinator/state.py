@@ -115,6 +115,9 @@ class CoordinatorState:
             )
             now = 0
         epoch = max(int(self.journal.fact("epoch") or 0) + 1, now)
+        # Also a start that opens no round has an epoch of its own: what was asked of it is not
+        # asked of the next one, be that within the same second or after the clock was set back.
+        self.journal.set_fact("epoch", str(epoch))
         version = self.journal.last_closed(Purpose.TRAIN)
         accepted, owing, late = self._members_of_open_round()
         return Recovered(

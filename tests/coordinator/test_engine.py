@@ -401,6 +401,28 @@ def test_pause_lets_the_round_end_and_opens_no_other() -> None:
     assert announced(drive(ControlRequested(DesiredState.RUN))).announcement.round == 2
 
 
+def test_paused_neither_the_closing_evaluation_nor_the_end_comes() -> None:
+    drive = Driver(rounds=1)
+    drive.appear("a", "b")
+    drive(ControlRequested(DesiredState.PAUSE))
+    drive.deliver("a", "b")
+    closed = drive(AggregationDone(model(1)))
+    assert only(closed, OpenRound) == only(closed, Finish) == []
+    assert drive.after(40 * 86_400.0) == []
+    resumed = announced(drive(ControlRequested(DesiredState.RUN)))
+    assert resumed.announcement.purpose is Purpose.EVALUATE
+
+
+def test_a_start_timeout_that_has_passed_asks_for_no_other_tick() -> None:
+    drive = Driver(start_timeout_s=30.0)
+    assert drive.engine.wake_at_s() == 130.0
+    drive.after(29.0)
+    assert drive.engine.wake_at_s() == 130.0
+    drive.after(1.0)
+    assert drive.engine.wake_at_s() is None
+    assert announced(drive.appear("a")).announcement.selected == ("a",)
+
+
 def test_stop_finishes_at_once_and_late_offers_are_answered() -> None:
     drive = Driver()
     drive.appear("a", "b")

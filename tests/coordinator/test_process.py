@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,13 +25,19 @@ from pfedfrz_protocol import (
     Accepted,
     Command,
     ConfigurationError,
+    Control,
     CoordinatorStatus,
+    DesiredState,
     DeviceStatus,
     Grant,
     Group,
     LocalReport,
     OperationError,
+    OperatorAnswer,
+    OperatorRequest,
+    Pause,
     Presence,
+    Resume,
     RoundAnnouncement,
     SharedCodec,
     Topics,
@@ -194,6 +201,16 @@ def start(configuration: Path) -> subprocess.Popen[str]:
     )
 
 
+@contextmanager
+def ended(process: subprocess.Popen[str]) -> Iterator[None]:
+    """A test that fails leaves no process that it would wait for."""
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        raise
+
+
 def test_killed_after_an_acknowledgement_it_still_has_the_update_and_ends_the_federation(
     tmp_path: Path, broker: RunningBroker
 ) -> None:
@@ -287,6 +304,70 @@ def test_told_to_end_it_says_goodbye_and_leaves_nothing_half_done(
     assert not list((tmp_path / "state").rglob("*.partial-*"))
     watcher.link.clear_retained(TOPICS.device("watcher", "status"))
     watcher.link.close()
+
+
+def test_killed_after_it_answered_a_pause_it_is_paused_when_it_is_back(
+    tmp_path: Path, broker: RunningBroker
+) -> None:
+    (tmp_path / "operators.toml").write_text(f'[operators]\nanna = "{key_of("anna").public}"\n')
+    configuration = configure(
+        tmp_path,
+        f'broker = "{broker.url}"',
+        'operators = "operators.toml"',
+        "[rounds]\nstart_devices = 1",
+    )
+    asked, answered = (TOPICS.operator("anna", leaf) for leaf in ("request", "answer"))
+    anna = MqttLink(BrokerAddress.parse(broker.url), "anna")
+    for topic in (TOPICS.coordinator_status, TOPICS.control, answered):
+        anna.subscribe(topic)
+    anna.start()
+
+    latest: dict[str, bytes] = {}
+
+    def until(topic: str, kind: type[Kind], fits: Callable[[Kind], bool]) -> Kind:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if topic in latest and fits(found := open_message(latest[topic], kind)):
+                return found
+            event = anna.poll(0.1)
+            if isinstance(event, Message):
+                latest[event.topic] = event.payload
+        pytest.fail(f"nothing that fits came on {topic}, but {latest}")
+
+    def start_epoch(after: int = 0) -> int:
+        return until(
+            TOPICS.coordinator_status,
+            CoordinatorStatus,
+            lambda status: status.presence is Presence.ONLINE and status.epoch > after,
+        ).epoch
+
+    def answer(payload: bytes) -> OperatorAnswer:
+        latest.pop(answered, None)
+        anna.publish(asked, payload)
+        return until(answered, OperatorAnswer, lambda _: True)
+
+    with start(configuration) as first, ended(first):
+        epoch = start_epoch()
+        request = signed(OperatorRequest(epoch, 1, Pause()), asked, "anna")
+        paused = answer(request)
+        os.kill(first.pid, signal.SIGKILL)
+        first.communicate(timeout=PATIENCE_S)
+    assert paused.done
+    with start(configuration) as second, ended(second):
+        epoch = start_epoch(epoch)
+        until(
+            TOPICS.control,
+            Control,
+            lambda said: (said.epoch, said.desired) == (epoch, DesiredState.PAUSE),
+        )
+        # The pause of before is nothing to this life; the resume is.
+        assert answer(request).detail.startswith("asked before the coordinator's restart")
+        assert answer(signed(OperatorRequest(epoch, 1, Resume()), asked, "anna")).done
+        second.send_signal(signal.SIGTERM)
+        _, log = second.communicate(timeout=PATIENCE_S)
+    assert second.returncode == 0, log
+    assert "paused: no round is opened" in log
+    anna.close()
 
 
 def test_two_coordinators_on_one_state_directory_are_refused(tmp_path: Path) -> None:

@@ -148,3 +148,33 @@ def test_a_file_of_an_earlier_version_gets_the_column_and_keeps_its_rows(tmp_pat
         again.note_waiting({"pi": "hot"})
         again.note_waiting({"pi": ""})
         again.close()
+
+
+def test_a_pause_is_there_after_a_restart_until_it_is_resumed(tmp_path: Path) -> None:
+    first = Registry(tmp_path)
+    assert not first.is_paused()
+    first.pause(True)
+    first.close()
+    again = Registry(tmp_path)
+    assert again.is_paused()
+    again.pause(False)
+    assert not Registry(tmp_path).is_paused()
+
+
+def test_only_who_is_let_in_is_quarantined_and_a_revocation_stays_one(registry: Registry) -> None:
+    registry.let_wait("new", B)
+    registry.enrol("pi", A)
+    assert registry.quarantine("pi", "slow")
+    assert not registry.quarantine("pi", "slower")
+    row = registry.find("pi")
+    assert row is not None
+    assert (row.standing, row.reason) == (Standing.QUARANTINED, "slow")
+    registry.readmit("pi")
+    registry.revoke("pi")
+    assert not registry.quarantine("pi", "failures that came in late")
+    assert standing(registry, "pi") is Standing.REVOKED
+    for name, said in (("pi", "pi is revoked, not enrolled"), ("new", "new is waiting")):
+        with pytest.raises(ConfigurationError, match=said):
+            registry.keep_out(name, "by command")
+    with pytest.raises(ConfigurationError, match="no device 'nobody'"):
+        registry.keep_out("nobody", "by command")

@@ -67,6 +67,13 @@ def test_a_clock_that_is_wrong_by_decades_is_left_out_of_the_epoch_and_noted(
     assert right + 2 <= CoordinatorState(tmp_path / "a", BUNDLE).recover().epoch < 900_000_000
 
 
+def test_starts_within_a_second_that_open_no_round_have_epochs_of_their_own(
+    tmp_path: Path,
+) -> None:
+    epochs = [CoordinatorState(tmp_path, BUNDLE).recover().epoch for _ in range(5)]
+    assert epochs == sorted(set(epochs))
+
+
 def test_the_epoch_grows_with_every_start_and_even_when_the_state_was_wiped(tmp_path: Path) -> None:
     first = CoordinatorState(tmp_path / "a", BUNDLE)
     epoch = first.recover().epoch

@@ -196,6 +196,7 @@ class Lab:
         policy.update(changes)
         validation = policy.pop("validation", ValidationPolicy(max_samples=1000))
         quotas = policy.pop("quotas", QuotaPolicy())
+        operators = policy.pop("operators", None)
         configuration = CoordinatorSettings(
             federation="lab",
             bundle=Path("unused"),
@@ -204,6 +205,7 @@ class Lab:
             rounds=RoundPolicy(**policy),
             validation=validation,
             quotas=quotas,
+            operators=operators,
         )
         life = Life(self, configuration)
         self.lives.append(life)

@@ -154,8 +154,8 @@ def readmit_command(config: Path, device: str) -> None:
 
 def _check_accept_list(config: Path, device: str, key: str | None) -> None:
     """What the accept list says of a device is taken over at every start: it must not differ."""
-    from pfedfrz_coordinator.key_lists import read_accept_list
     from pfedfrz_coordinator.configuration import load_coordinator_settings
+    from pfedfrz_coordinator.key_lists import read_accept_list
 
     path = load_coordinator_settings(config).enrolment.devices
     listed = None if path is None else read_accept_list(path).get(device)

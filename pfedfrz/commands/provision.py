@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_NEW, _MEMBERS, _BROKER = "A new federation", "Devices", "Broker"
+_NEW, _MEMBERS, _BROKER = "A new federation", "Members", "Broker"
 
 
 @click.command("provision", cls=SectionedCommand)
@@ -53,7 +53,23 @@ _NEW, _MEMBERS, _BROKER = "A new federation", "Devices", "Broker"
     help="So many in all, numbered from device-00; those that are there already count.",
 )
 @option(_MEMBERS, "--device", "names", multiple=True, metavar="NAME", help="Repeatable.")
-@option(_MEMBERS, "--revoke", metavar="NAME", help="Take this device out.")
+@option(
+    _MEMBERS,
+    "--operator",
+    "operators",
+    multiple=True,
+    metavar="NAME",
+    help="Who may watch, pause, let in and throw out; repeatable.",
+)
+@option(
+    _MEMBERS,
+    "--monitor",
+    "monitors",
+    multiple=True,
+    metavar="NAME",
+    help="Who may watch, besides `monitor`: one account, one watcher at a time; repeatable.",
+)
+@option(_MEMBERS, "--revoke", metavar="NAME", help="Take this device, operator or monitor out.")
 @option(
     _MEMBERS,
     "--train",
@@ -117,6 +133,8 @@ def command(
     accounts: str | None,
     count: int,
     names: tuple[str, ...],
+    operators: tuple[str, ...],
+    monitors: tuple[str, ...],
     revoke: str | None,
     train: str,
     test: str | None,
@@ -140,6 +158,7 @@ def command(
                    --bundle model.pfz --devices 3
                pfedfrz provision fleet --devices 5
                pfedfrz provision fleet --first-boot dist/pfedfrz-*.whl
+               pfedfrz provision fleet --operator anna
                pfedfrz provision fleet --revoke device-01
                pfedfrz provision fleet --renew-certificates
     """
@@ -148,6 +167,7 @@ def command(
 
     if revoke is not None:
         others = (federation, hosts, bundle, accounts, count, names, port, bind, renew, wheel)
+        others += (operators, monitors)
         if any(others) or broker_user or broker_directory:
             raise click.UsageError("--revoke goes with no other option but --json")
         done = take_out(directory, revoke)
@@ -157,6 +177,8 @@ def command(
             hosts=hosts,
             count=count,
             names=names,
+            operators=operators,
+            monitors=monitors,
             accounts=Accounts(accounts) if accounts else None,
             port=port,
             bind=bind,
@@ -176,7 +198,17 @@ def command(
 
 
 def _describe(done: Provisioned, revoked: str | None) -> list[str]:
+    from pfedfrz_provision import Role
+
     coordinator = f"{done.directory}/coordinator"
+    if revoked is not None and done.taken_out is not Role.DEVICE:
+        lines = [f"{revoked} is out of {done.federation}", *_reload_broker(done)]
+        if done.taken_out is Role.OPERATOR:
+            lines.append(
+                f"  the coordinator's copy of {coordinator}/operators.toml, if it is elsewhere: "
+                "copy it"
+            )
+        return lines
     if revoked is not None:
         return [
             f"{revoked} is out of {done.federation}: {len(done.devices)} devices are left",
@@ -196,7 +228,7 @@ def _describe(done: Provisioned, revoked: str | None) -> list[str]:
         )
     if done.is_new:
         lines += _first_steps(done)
-    elif done.added or done.renewed:
+    elif done.added or done.new_watchers or done.renewed:
         lines += _reload_broker(done)
         lines.append(
             f"  the coordinator's copy of {coordinator}, if it is elsewhere: copy what is new"
@@ -210,6 +242,14 @@ def _describe(done: Provisioned, revoked: str | None) -> list[str]:
         for name in done.first_boot
     ]
     lines += [f"  new: {done.directory}/devices/{name}  to its board" for name in done.added]
+    lines += [
+        f"  new: {done.directory}/{folder}  to whom it is for" for folder in done.new_watchers
+    ]
+    if not done.knows_operators:
+        lines.append(
+            f'  write operators = "operators.toml" above the tables of {coordinator}/'
+            "coordinator.toml, which is older than its operators"
+        )
     return lines
 
 

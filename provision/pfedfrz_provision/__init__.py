@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .authority import Authority, TlsKey
 from .federation_directory import Provisioned, provision, revoke
-from .registry import Accounts, Registry
+from .registry import Accounts, Registry, Role
 from .request import Request
 from .settings_files import DeviceData
 
@@ -15,6 +15,7 @@ __all__ = [
     "Provisioned",
     "Registry",
     "Request",
+    "Role",
     "TlsKey",
     "provision",
     "revoke",

@@ -37,12 +37,16 @@ def _rules(topics: Topics, name: str, role: Role) -> Iterator[str]:
         topics.metrics,
         topics.bundle,
     )
-    if role is Role.MONITOR:
+    if role in (Role.MONITOR, Role.OPERATOR):
         yield f"read {topics.everything}"
+        if role is Role.OPERATOR:
+            yield f"write {topics.operator(name, 'request')}"
     elif role is Role.COORDINATOR:
         yield from (f"read {topics.every_device(leaf)}" for leaf in _FROM_DEVICE)
         yield f"read {topics.updates_of('+')}"
-        yield from (f"write {topic}" for topic in shared)
+        yield f"read {topics.every_operator('request')}"
+        yield from (f"write {topic}" for topic in (*shared, topics.history, topics.members))
+        yield f"write {topics.every_operator('answer')}"
         yield f"write {topics.every_device('command')}"
         yield f"write {topics.every_model_chunk}"
         yield f"write {topics.every_bundle_chunk}"

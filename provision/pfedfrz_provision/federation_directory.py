@@ -1,4 +1,4 @@
-"""A federation's directory on the disk: made whole, extended, renewed, and devices taken out."""
+"""A federation's directory on the disk: made whole, extended, renewed, and members taken out."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pfedfrz_storage import lock_directory, read_bundle_file
 from .authority import Authority
 from .changes import Owner, apply_changes, remove_partial
 from .first_boot import CLOUD_INIT, SCRIPT, FirstBoot, write_first_boot
+from .names import MONITOR
 from .plan import (
     AUTHORITY_CERTIFICATE,
     AUTHORITY_KEY,
@@ -27,19 +28,22 @@ from .plan import (
     REGISTRY,
     Plan,
     SharedFiles,
+    member_folder,
     plan_additions,
     plan_federation,
     plan_renewal,
     plan_revocation,
 )
-from .registry import Accounts, Registry, decode_registry
+from .registry import Accounts, Registry, Role, decode_registry
 from .request import Request
 from .required_file import read_required
 
 __all__ = ["Provisioned", "provision", "revoke"]
 
 _PORT = 8883
-_FOR_ONE_DEVICE = ("device.key", "password", "tls.key", SCRIPT, CLOUD_INIT)
+_FOR_ONE_MEMBER = ("device.key", "operator.key", "password", "tls.key", SCRIPT, CLOUD_INIT)
+_COORDINATOR_TOML = "coordinator/coordinator.toml"
+_MONITOR_TOML = f"{MONITOR}/monitor.toml"
 
 
 class Provisioned(msgspec.Struct, frozen=True):
@@ -64,6 +68,16 @@ class Provisioned(msgspec.Struct, frozen=True):
     """The day on which the certificates of this call end, UTC; None when it made none."""
     first_boot: tuple[str, ...] = ()
     """The devices whose first boot was made."""
+    operators: tuple[str, ...] = ()
+    """All that are in it now."""
+    monitors: tuple[str, ...] = ()
+    """All that are in it now, the one that every federation has among them."""
+    new_watchers: tuple[str, ...] = ()
+    """The folders of operators and monitors that this call has made."""
+    taken_out: Role | None = None
+    """What the member was that this call has revoked."""
+    knows_operators: bool = True
+    """False where there are operators and coordinator.toml, made earlier, names no list of them."""
 
 
 def provision(directory: Path, request: Request, bundle: Path | None = None) -> Provisioned:
@@ -85,18 +99,21 @@ def provision(directory: Path, request: Request, bundle: Path | None = None) -> 
     return msgspec.structs.replace(done, first_boot=ready)
 
 
-def revoke(directory: Path, device: str) -> Provisioned:
-    """Take a device out: accept list, access list, password or certificate. Its secrets go too.
+def revoke(directory: Path, member: str) -> Provisioned:
+    """Take a device, operator or monitor out: off all lists, its password or certificate revoked.
 
-    Raises ConfigurationError when there is no such federation or device, and OperationError.
+    Its secrets go too. Raises ConfigurationError when there is no such federation or member, and
+    OperationError.
     """
     with _opened(directory) as (registry, authority):
-        plan = plan_revocation(registry, device, authority, datetime.now(timezone.utc))
+        plan = plan_revocation(registry, member, authority, datetime.now(timezone.utc))
+        role = registry.members[member].role
         _apply(directory, plan)
-        for name in _FOR_ONE_DEVICE:
+        for name in _FOR_ONE_MEMBER:
             with contextlib.suppress(OSError):  # good for nothing any more, here or elsewhere
-                (directory / "devices" / device / name).unlink()
-        return _told(directory.resolve(), registry, plan.registry)
+                (directory / member_folder(member, role) / name).unlink()
+        done = _told(directory.resolve(), registry, plan.registry)
+        return msgspec.structs.replace(done, taken_out=role)
 
 
 def _make(directory: Path, request: Request, bundle: Path | None, now: datetime) -> Provisioned:
@@ -154,6 +171,8 @@ def _extend(
     plan = plan_additions(registry, request, SharedFiles(authority, content), now)
     if request.renew:
         plan = plan_renewal(plan, request, authority, now)
+    if (directory / MONITOR).is_dir() and not (directory / _MONITOR_TOML).exists():
+        plan.add_monitor_toml(MONITOR, Role.MONITOR)  # this federation is older than these files
     _apply(directory, plan)
     return _told(
         directory.resolve(), registry, plan.registry, days=request.certificate_days, now=now
@@ -247,6 +266,14 @@ def _broker_owner(root: Path, registry: Registry) -> Owner | None:
     return Owner("broker", user.pw_uid, user.pw_gid)
 
 
+def _knows_operators(path: Path) -> bool:
+    """Whether a coordinator.toml names a list of operators; True where it cannot be looked into."""
+    try:
+        return "operators" in msgspec.toml.decode(path.read_bytes(), type=dict)
+    except (OSError, msgspec.DecodeError):
+        return True
+
+
 def _told(
     directory: Path,
     before: Registry | None,
@@ -262,7 +289,17 @@ def _told(
     made_some = before is None or renewed or (added and after.accounts is Accounts.CERTIFICATE)
     if days is not None and now is not None and made_some:
         until = datetime.fromtimestamp(now.timestamp() + days * 86_400, timezone.utc)
+    operators, monitors = after.of(Role.OPERATOR), after.of(Role.MONITOR)
+    members_before = before.members if before is not None else {}
     return Provisioned(
+        operators=tuple(operators),
+        monitors=tuple(monitors),
+        new_watchers=tuple(
+            member_folder(name, member.role)
+            for name, member in (operators | monitors).items()
+            if name not in members_before and name != MONITOR
+        ),
+        knows_operators=not operators or _knows_operators(directory / _COORDINATOR_TOML),
         directory=str(directory),
         federation=after.federation,
         accounts=after.accounts,

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from pfedfrz_protocol import ConfigurationError, check_name
 
-__all__ = ["COORDINATOR", "MONITOR", "check_device", "check_host", "host_address", "numbered"]
+__all__ = ["COORDINATOR", "MONITOR", "check_account", "check_host", "host_address", "numbered"]
 
 COORDINATOR = "coordinator"
 MONITOR = "monitor"
@@ -19,11 +19,11 @@ _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _LONGEST_HOST = 253
 
 
-def check_device(name: str) -> str:
-    """`name`, if a device can have it; ConfigurationError otherwise."""
-    check_name("device", name)
+def check_account(kind: str, name: str) -> str:
+    """`name`, if a member of that kind can have it; ConfigurationError otherwise."""
+    check_name(kind, name)
     if name.lower() in _RESERVED:
-        raise ConfigurationError(f"device {name!r}: this account is somebody else's; rename it")
+        raise ConfigurationError(f"{kind} {name!r}: this account is somebody else's; rename it")
     return name
 
 

@@ -30,6 +30,8 @@ from .settings_files import (
     coordinator_toml,
     device_toml,
     monitor_options,
+    monitor_toml,
+    operator_list,
 )
 
 __all__ = [
@@ -50,6 +52,7 @@ REGISTRY = "authority/federation.json"
 AUTHORITY_KEY = "authority/ca.key"
 AUTHORITY_CERTIFICATE = "authority/ca.pem"
 BUNDLE = "coordinator/model.pfz"
+OPERATORS = "coordinator/operators.toml"
 _PUBLIC = 0o644
 
 
@@ -76,6 +79,11 @@ class Plan:
         """A file for its owner only."""
         self._put(path, NewFile(_encoded(data)))
 
+    def add_monitor_toml(self, name: str, role: Role) -> None:
+        """The settings of a monitor or an operator."""
+        text = monitor_toml(self.registry, name, role)
+        self.public(f"{member_folder(name, role)}/monitor.toml", text)
+
     def _put(self, path: str, file: NewFile) -> None:
         self.files.pop(path, None)  # what is made twice has the later one's place
         self.files[path] = file
@@ -83,7 +91,15 @@ class Plan:
 
 def member_folder(name: str, role: Role) -> str:
     """Where a member's files are."""
-    return f"devices/{name}" if role is Role.DEVICE else name
+    match role:
+        case Role.DEVICE:
+            return f"devices/{name}"
+        case Role.OPERATOR:
+            return f"operators/{name}"
+        case Role.MONITOR if name != MONITOR:
+            return f"monitors/{name}"
+        case _:
+            return name
 
 
 def plan_federation(
@@ -109,8 +125,10 @@ def plan_federation(
         f"{MONITOR}/mosquitto_sub",
         monitor_options(registry, f"{directory}/{MONITOR}", password),
     )
+    plan.add_monitor_toml(MONITOR, Role.MONITOR)
     names = request.new_devices(None)
     _add_devices(plan, names, request.data, shared, days, now)
+    _add_watchers(plan, request.new_watchers(None), shared, days, now)
     plan.public("coordinator/coordinator.toml", coordinator_toml(plan.registry))
     _finish(plan, shared.authority, now)
     return plan
@@ -119,10 +137,11 @@ def plan_federation(
 def plan_additions(
     registry: Registry, request: Request, shared: SharedFiles, now: datetime
 ) -> Plan:
-    """More devices; without any, what follows from the registry is made anew all the same."""
+    """More members; without any, what follows from the registry is made anew all the same."""
     plan = Plan(registry)
     names = request.new_devices(registry)
     _add_devices(plan, names, request.data, shared, request.certificate_days, now)
+    _add_watchers(plan, request.new_watchers(registry), shared, request.certificate_days, now)
     _finish(plan, shared.authority, now)
     return plan
 
@@ -160,16 +179,22 @@ def plan_renewal(plan: Plan, request: Request, authority: Authority, now: dateti
 
 
 def plan_revocation(registry: Registry, name: str, authority: Authority, now: datetime) -> Plan:
-    """One device less; ConfigurationError when there is no such device."""
-    member = registry.devices.get(name)
-    if member is None:
+    """A device, operator or monitor less; ConfigurationError when there is no such member.
+
+    The coordinator and the first monitor are what a federation is made of: they stay.
+    """
+    member = registry.members.get(name)
+    if member is None or name in (COORDINATOR, MONITOR):
         gone = any(revoked.name == name for revoked in registry.revoked)
+        watchers = {**registry.of(Role.OPERATOR), **registry.of(Role.MONITOR)}
+        watchers.pop(MONITOR, None)
         raise ConfigurationError(
             f"device {name!r} {'is revoked already' if gone else 'is not in this federation'}; "
             f"its devices are {_listed(registry.devices)}"
+            + (f", its operators and monitors {_listed(watchers)}" if watchers else "")
         )
     members = {other: m for other, m in registry.members.items() if other != name}
-    revoked = Revoked(name, member.public_key, member.serials, now)
+    revoked = Revoked(name, member.public_key, member.serials, now, member.role)
     plan = Plan(
         msgspec.structs.replace(registry, members=members, revoked=(*registry.revoked, revoked))
     )
@@ -190,6 +215,14 @@ def _add_devices(
         plan.public(f"devices/{name}/device.toml", device_toml(plan.registry, name, data))
 
 
+def _add_watchers(
+    plan: Plan, watchers: list[tuple[str, Role]], shared: SharedFiles, days: int, now: datetime
+) -> None:
+    for name, role in watchers:
+        _add_member(plan, name, role, shared, days, now)
+        plan.add_monitor_toml(name, role)
+
+
 def _add_member(
     plan: Plan, name: str, role: Role, shared: SharedFiles, days: int, now: datetime
 ) -> str | None:
@@ -201,6 +234,7 @@ def _add_member(
         signing = SigningKey.generate()
         member = msgspec.structs.replace(member, public_key=signing.public)
         plan.secret(f"{folder}/{role.value}.key", signing.to_pem())
+    if role in (Role.COORDINATOR, Role.DEVICE):
         plan.public(f"{folder}/model.pfz", shared.bundle)
     if plan.registry.accounts is Accounts.PASSWORD:
         password = new_password()
@@ -238,6 +272,7 @@ def _finish(plan: Plan, authority: Authority, now: datetime) -> None:
         serials = ((int(s, 16), gone.at) for gone in registry.revoked for s in gone.serials)
         plan.public("broker/revoked.pem", authority.revocations(serials, now))
     plan.public("coordinator/devices.toml", accept_list(registry))
+    plan.public(OPERATORS, operator_list(registry))
 
 
 def _encoded(data: bytes | str) -> bytes:

@@ -32,6 +32,9 @@ class Role(str, enum.Enum):
     COORDINATOR = "coordinator"
     DEVICE = "device"
     MONITOR = "monitor"
+    """Watches."""
+    OPERATOR = "operator"
+    """Watches, and may ask the coordinator to pause, let in and throw out."""
 
 
 class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,12 +51,13 @@ class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Revoked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A device that is out."""
+    """A member that is out."""
 
     name: str
     public_key: PublicKey | None
     serials: tuple[str, ...]
     at: datetime
+    role: Role = Role.DEVICE
 
 
 class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,8 +86,11 @@ class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def devices(self) -> dict[str, Member]:
         """The devices by name, in order."""
-        found = sorted((n, m) for n, m in self.members.items() if m.role is Role.DEVICE)
-        return dict(found)
+        return self.of(Role.DEVICE)
+
+    def of(self, role: Role) -> dict[str, Member]:
+        """The members with that role by name, in order."""
+        return {n: m for n, m in sorted(self.members.items()) if m.role is role}
 
     def encode(self) -> bytes:
         """The file's content."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pfedfrz_protocol import ConfigurationError, check_name
 
-from .names import check_device, check_host, numbered, unique
-from .registry import Accounts, Registry
+from .names import check_account, check_host, numbered, unique
+from .registry import Accounts, Registry, Role
 from .settings_files import DeviceData
 
 __all__ = ["Request"]
@@ -29,6 +30,9 @@ class Request:
     count: int = 0
     """So many numbered devices in all."""
     names: tuple[str, ...] = ()
+    operators: tuple[str, ...] = ()
+    monitors: tuple[str, ...] = ()
+    """Besides the one that every federation has."""
     accounts: Accounts | None = None
     port: int | None = None
     bind: str | None = None
@@ -45,12 +49,18 @@ class Request:
         if self.federation is not None:
             check_name("federation", self.federation)
         object.__setattr__(self, "hosts", unique(map(check_host, self.hosts)))
-        for name in self.names:
-            check_device(name)
+        for role, names in self.named.items():
+            for name in names:
+                check_account(role.value, name)
         if self.bind:
             check_host(self.bind)
         if not 0 <= self.count <= _MOST_DEVICES:
             raise ConfigurationError(f"{self.count} devices (want 0 to {_MOST_DEVICES})")
+        roles = Counter(numbered(self.count, self.names))
+        for names in self.named.values():
+            roles.update(set(names))
+        for name in (name for name, count in roles.items() if count > 1):
+            raise ConfigurationError(f"{name!r} is asked for as two members: rename one of them")
         if self.port is not None and not 1 <= self.port <= 65_535:
             raise ConfigurationError(f"port {self.port} (want 1 to 65535)")
         if not 1 <= self.certificate_days <= _LONGEST_DAYS:
@@ -76,6 +86,25 @@ class Request:
         wanted = unique([*numbered(self.count, members | gone), *self.names])
         return [name for name in wanted if name not in members]
 
+    @property
+    def named(self) -> dict[Role, tuple[str, ...]]:
+        """The names that were given, by what they are for."""
+        return {
+            Role.DEVICE: self.names,
+            Role.OPERATOR: self.operators,
+            Role.MONITOR: self.monitors,
+        }
+
+    def new_watchers(self, registry: Registry | None) -> list[tuple[str, Role]]:
+        """The operators and monitors to make: those that are not there yet."""
+        members = registry.members if registry else {}
+        return [
+            (name, role)
+            for role, names in self.named.items()
+            for name in unique(names)
+            if role is not Role.DEVICE and name not in members
+        ]
+
     def contradiction(self, registry: Registry) -> str | None:
         """Why this cannot be asked of a federation that is there; None when it can."""
         for what, asked, there in (
@@ -90,6 +119,11 @@ class Request:
                 there = there.value if isinstance(there, Accounts) else there
                 asked = asked.value if isinstance(asked, Accounts) else asked
                 return f"its {what} is {there!r}, not {asked!r}: choose another directory"
+        for role, names in self.named.items():
+            for name in names:
+                there_is = registry.members.get(name)
+                if there_is is not None and there_is.role is not role:
+                    return f"{name!r} is its {there_is.role.value} already: choose another name"
         if self.hosts and self.hosts != registry.hosts and not self.renew:
             return (
                 f"its broker's certificate is for {', '.join(registry.hosts)}: to change the hosts "

@@ -1,14 +1,23 @@
-"""The TOML files of coordinator and devices, the accept list, and a monitor's options."""
+"""The TOML files of coordinator, devices and watchers, the lists of keys, a monitor's options."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .names import COORDINATOR, MONITOR
-from .registry import Accounts, Registry
+from .registry import Accounts, Member, Registry, Role
 
-__all__ = ["DeviceData", "accept_list", "coordinator_toml", "device_toml", "monitor_options"]
+__all__ = [
+    "DeviceData",
+    "accept_list",
+    "coordinator_toml",
+    "device_toml",
+    "monitor_options",
+    "monitor_toml",
+    "operator_list",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,7 @@ federation = "{federation}"
 bundle = "model.pfz"
 state_dir = "state"
 {access}key_file = "coordinator.key"
+operators = "operators.toml"    # who may pause, let in and throw out over MQTT
 aggregation = "mean"            # or one that stands attackers: docs/aggregation.md
 
 {tls}
@@ -65,6 +75,16 @@ train = {train}{room}# or "folder:images", "csv:readings.csv", "factory:sensors.
 # hours = ["22:00-06:00"]       # local time
 # avoid_metered = true          # not over a modem
 """
+_MONITOR = """\
+# For {who} of "{federation}", written once by `pfedfrz provision`: changes stay.
+federation = "{federation}"
+{access}coordinator_key = "{coordinator_key}"
+{operator}
+{tls}
+[labels]                        # what devices are called on the screen
+# device-00 = "kitchen"
+"""
+_MADE = "# made by `pfedfrz provision`, which writes it anew: no changes by hand\n"
 
 
 def coordinator_toml(registry: Registry) -> str:
@@ -94,13 +114,31 @@ def device_toml(registry: Registry, device: str, data: DeviceData) -> str:
     )
 
 
+def monitor_toml(registry: Registry, name: str, role: Role) -> str:
+    """`monitor.toml`, of a monitor or an operator."""
+    operator = f'operator = "{name}"\noperator_key_file = "operator.key"\n'
+    return _MONITOR.format(
+        who=f"the operator {name}" if role is Role.OPERATOR else "whoever watches as " + name,
+        federation=registry.federation,
+        access=_access(registry, name),
+        coordinator_key=registry.coordinator_key,
+        operator=operator if role is Role.OPERATOR else "",
+        tls=_tls(registry),
+    )
+
+
 def accept_list(registry: Registry) -> str:
     """`devices.toml`: the public key that each device is known by."""
-    lines = [f'"{name}" = "{member.public_key}"\n' for name, member in registry.devices.items()]
-    return (
-        "# made by `pfedfrz provision`, which writes it anew: no changes by hand\n"
-        "[devices]\n" + "".join(lines)
-    )
+    return f"{_MADE}[devices]\n{_keys(registry.devices)}"
+
+
+def operator_list(registry: Registry) -> str:
+    """`operators.toml`: the public key that each operator is known by."""
+    return f"{_MADE}[operators]\n{_keys(registry.of(Role.OPERATOR))}"
+
+
+def _keys(members: Mapping[str, Member]) -> str:
+    return "".join(f'"{name}" = "{member.public_key}"\n' for name, member in members.items())
 
 
 def monitor_options(registry: Registry, directory: str, password: str | None) -> str:

@@ -82,6 +82,29 @@ def test_revoking_says_what_is_left_to_do(fleet: Path, pfedfrz: Call) -> None:
     assert f"pfedfrz devices revoke device-01 --config {config}" in said.out
 
 
+def test_an_operator_comes_and_goes_and_what_is_left_to_do_is_said(
+    fleet: Path, pfedfrz: Call
+) -> None:
+    said = pfedfrz("provision", fleet, "--operator", "anna", "--monitor", "hall")
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert f"  new: {fleet}/operators/anna  to whom it is for" in lines
+    assert f"  new: {fleet}/monitors/hall  to whom it is for" in lines
+    assert "kill -HUP" in said.out
+    assert "write operators =" not in said.out
+    assert not [secret for secret in secrets_of(fleet) if secret in said.out]
+    coordinator = fleet / "coordinator" / "coordinator.toml"
+    coordinator.write_text(coordinator.read_text().replace("operators =", "# operators ="))
+    said = pfedfrz("provision", fleet, "--operator", "ben")
+    assert f'write operators = "operators.toml" above the tables of {coordinator}' in said.out
+    said = pfedfrz("provision", fleet, "--revoke", "anna")
+    assert said.out.startswith("anna is out of lab\n")
+    assert "kill -HUP" in said.out
+    assert f"{fleet}/coordinator/operators.toml, if it is elsewhere" in said.out
+    assert "pfedfrz devices revoke" not in said.out
+    assert pfedfrz("provision", fleet, "--revoke", "ben", "--operator", "ben").code == 2
+
+
 def test_renewing_says_until_when(fleet: Path, pfedfrz: Call) -> None:
     said = pfedfrz("provision", fleet, "--renew-certificates", "--certificate-days", 30)
     assert said.code == 0

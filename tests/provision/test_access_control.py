@@ -21,13 +21,15 @@ from pfedfrz_provision import Accounts
 
 TOPICS = Topics(FEDERATION)
 A, B = "device-00", "device-01"
+OPERATOR = "anna"
 EVERYTHING = ("#", "pfedfrz/#", "pfedfrz-bin/#")
 LEAVES = ("status", "heartbeat", "metrics", "event")
 
 
 @pytest.fixture(scope="module", params=list(Accounts), ids=lambda accounts: accounts.value)
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("fleet") / "lab", request.param) as lab:
+    place = tmp_path_factory.mktemp("fleet") / "lab"
+    with Lab(place, request.param, operators=(OPERATOR, "ben")) as lab:
         yield lab
 
 
@@ -91,6 +93,9 @@ FORBIDDEN_TO_A_DEVICE = [
     TOPICS.model_chunk(1, 0),
     TOPICS.bundle,
     TOPICS.bundle_chunk("ab" * 32, 0),
+    TOPICS.history,
+    TOPICS.members,
+    *(TOPICS.operator(name, leaf) for name in (OPERATOR, A) for leaf in ("request", "answer")),
     Topics("other").device(A, "status"),
     Topics("other").round,
     f"pfedfrz/v1/{FEDERATION}/device/{A}/other",
@@ -196,7 +201,11 @@ def test_a_monitor_reads_all_json_no_tensor_and_writes_nothing(lab: Lab) -> None
     publish(ears[A], TOPICS.device(A, "event"), said)
     publish(ears[A], TOPICS.update_chunk(A, 1, 0), said)
     publish(ears["coordinator"], TOPICS.model_chunk(1, 0), said)
-    for topic in (TOPICS.control, TOPICS.device(A, "command"), TOPICS.device(A, "event"), "any"):
+    for topic in (
+        *(TOPICS.control, TOPICS.device(A, "command"), TOPICS.device(A, "event"), "any"),
+        *(TOPICS.operator(name, "request") for name in (OPERATOR, "monitor")),
+        *(TOPICS.operator(OPERATOR, "answer"), TOPICS.members, TOPICS.history),
+    ):
         publish(ears["monitor"], topic, b"from the monitor")
     ears[A].until(TOPICS.model_chunk(1, 0), said)
     ears["coordinator"].until(TOPICS.update_chunk(A, 1, 0), said)
@@ -210,6 +219,43 @@ def test_a_monitor_reads_all_json_no_tensor_and_writes_nothing(lab: Lab) -> None
     ears["monitor"].until(TOPICS.round, mark)
     flush(ears, "coordinator")
     assert all(m.payload != b"from the monitor" for ear in ears.values() for m in ear.heard)
+    leave(ears)
+
+
+def test_an_operator_asks_as_itself_hears_all_json_and_says_nothing_else(lab: Lab) -> None:
+    ears = everyone(lab)
+    anna = ears[OPERATOR] = lab.join(OPERATOR, *EVERYTHING)
+    forged, asked = token(), token()
+    for topic in (
+        *(TOPICS.operator("ben", "request"), TOPICS.operator(OPERATOR, "answer")),
+        *(TOPICS.control, TOPICS.round, TOPICS.members, TOPICS.history, TOPICS.metrics),
+        *(TOPICS.device(A, "command"), TOPICS.device(A, "status"), TOPICS.update_chunk(A, 1, 0)),
+        Topics("other").operator(OPERATOR, "request"),
+        f"pfedfrz/v1/{FEDERATION}/operator/{OPERATOR}/request/more",
+    ):
+        publish(anna, topic, forged)
+    request, answer = (TOPICS.operator(OPERATOR, leaf) for leaf in ("request", "answer"))
+    publish(anna, request, asked)
+    ears["coordinator"].until(request, asked)
+    ears["monitor"].until(request, asked)  # whoever watches sees who asks for what
+    said = token()
+    publish(ears["coordinator"], answer, said)
+    for topic in (TOPICS.members, TOPICS.history):
+        publish(ears["coordinator"], topic, said, retained=True)
+    for name in (OPERATOR, "monitor"):
+        for topic in (answer, TOPICS.members, TOPICS.history):
+            ears[name].until(topic, said)
+    publish(ears[A], TOPICS.update_chunk(A, 1, 0), said)
+    publish(ears["coordinator"], TOPICS.model_chunk(1, 0), said)
+    ears["coordinator"].until(TOPICS.update_chunk(A, 1, 0), said)
+    ears[A].until(TOPICS.model_chunk(1, 0), said)
+    flush(ears, A)
+    anna.until(TOPICS.metrics, ears["monitor"].heard[-1].payload)
+    assert all(m.payload != forged for ear in ears.values() for m in ear.heard)
+    assert {t for t in anna.topics if not t.startswith(f"pfedfrz/v1/{FEDERATION}/")} == set()
+    # Devices hear nothing of it.
+    for name in (A, B):
+        assert not {t for t in ears[name].topics if "operator" in t or t == TOPICS.members}
     leave(ears)
 
 

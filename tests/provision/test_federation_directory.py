@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,10 +16,11 @@ from cryptography import x509
 from provisioned_lab import write_tiny_bundle
 from tiny_bundle import make_bundle
 
-from pfedfrz_coordinator.key_lists import read_accept_list
 from pfedfrz_coordinator.configuration import load_coordinator_settings
+from pfedfrz_coordinator.key_lists import read_accept_list, read_operators
 from pfedfrz_edge.configuration import load_device_settings
 from pfedfrz_edge.data import parse_address
+from pfedfrz_monitor.settings import load_monitor_settings
 from pfedfrz_protocol import ConfigurationError, OperationError, write_bundle
 from pfedfrz_provision import Accounts, DeviceData, Request, provision, revoke
 from pfedfrz_storage import load_signing_key
@@ -89,6 +91,85 @@ def test_every_file_is_one_that_its_reader_takes(
         assert access.options.ca_file is not None
         assert access.address.username == (name if accounts is Accounts.PASSWORD else None)
     open_access(coordinator.broker, coordinator.tls, coordinator.password_file)
+
+
+@BOTH
+def test_operators_and_monitors_are_made_at_once_or_later_and_the_coordinator_knows_them(
+    tmp_path: Path, bundle: Path, accounts: Accounts
+) -> None:
+    root = tmp_path / "fleet"
+    provision(root, replace(NEW, accounts=accounts, operators=("anna",)), bundle)
+    before = contents(root)
+    done = provision(root, Request(operators=("ben", "anna"), monitors=("hall",)))
+    assert (done.operators, done.monitors) == (("anna", "ben"), ("hall", "monitor"))
+    assert done.new_watchers == ("operators/ben", "monitors/hall")
+    assert done.added == ()
+    assert done.knows_operators
+    lists = {"authority/federation.json", "broker/access.acl", "coordinator/operators.toml"}
+    lists.add("broker/passwords" if accounts is Accounts.PASSWORD else "broker/revoked.pem")
+    assert changed(before, contents(root)) == lists
+    coordinator = load_coordinator_settings(root / "coordinator" / "coordinator.toml")
+    assert coordinator.operators is not None
+    listed = read_operators(coordinator.operators)
+    assert list(listed) == ["anna", "ben"]
+    for folder, name, operator in (
+        ("operators/anna", "anna", "anna"),
+        ("operators/ben", "ben", "ben"),
+        ("monitors/hall", "hall", None),
+        ("monitor", "monitor", None),
+    ):
+        settings = load_monitor_settings(root / folder / "monitor.toml")
+        assert (settings.federation, settings.operator) == ("lab", operator)
+        assert settings.coordinator_key == done.coordinator_key
+        access = open_access(settings.broker, settings.tls, settings.password_file)
+        assert access.address.username == (name if accounts is Accounts.PASSWORD else None)
+        assert access.options.ca_file is not None
+        files = {path.name for path in (root / folder).iterdir()}
+        assert ("operator.key" in files) is (operator is not None)
+        assert "model.pfz" not in files
+        if operator is not None and settings.operator_key_file is not None:
+            assert load_signing_key(settings.operator_key_file).public == listed[operator]
+
+
+def test_a_federation_older_than_its_operators_is_told_what_to_write(
+    tmp_path: Path, bundle: Path
+) -> None:
+    root = tmp_path / "fleet"
+    provision(root, NEW, bundle)
+    path = root / "coordinator" / "coordinator.toml"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("operators")))
+    (root / "monitor" / "monitor.toml").unlink()
+    (root / "coordinator" / "operators.toml").unlink()
+    assert provision(root, Request(count=3)).knows_operators  # there are none
+    assert load_monitor_settings(root / "monitor" / "monitor.toml").federation == "lab"
+    assert not provision(root, Request(operators=("anna",))).knows_operators
+    path.write_text('operators = "operators.toml"\n' + path.read_text())
+    assert provision(root, Request()).knows_operators
+    assert list(read_operators(root / "coordinator" / "operators.toml")) == ["anna"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"operators": ("monitor",)}, "operator 'monitor': this account is somebody else's"),
+        ({"monitors": ("a/b",)}, "monitor 'a/b' is not usable"),
+        ({"operators": ("anna",), "monitors": ("anna",)}, "'anna' is asked for as two members"),
+        ({"operators": ("device-01",), "count": 2}, "'device-01' is asked for as two members"),
+        ({"operators": ("device-01",)}, "'device-01' is its device already"),
+        ({"names": ("ben",)}, "'ben' is its operator already: choose another name"),
+    ],
+)
+def test_an_account_has_one_role(
+    tmp_path: Path, bundle: Path, asked: dict[str, Any], said: str
+) -> None:
+    root = tmp_path / "fleet"
+    provision(root, replace(NEW, operators=("ben",)), bundle)
+    before = contents(root)
+    with pytest.raises(ConfigurationError, match=said):
+        provision(root, Request(**asked))
+    assert set(contents(root)) - set(before) <= {"authority/in-use.lock"}
+    assert changed(before, contents(root)) == set()
 
 
 def test_without_test_samples_the_file_says_where_they_would_be(

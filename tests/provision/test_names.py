@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pfedfrz_protocol import ConfigurationError
-from pfedfrz_provision.names import check_device, check_host, numbered
+from pfedfrz_provision.names import check_account, check_host, numbered
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_anything_else_is_refused_in_one_line(host: str) -> None:
 @pytest.mark.parametrize("name", ["coordinator", "monitor", "Monitor", "a/b", "#", "+", "", "a b"])
 def test_a_device_takes_no_other_account_and_no_wildcard(name: str) -> None:
     with pytest.raises(ConfigurationError):
-        check_device(name)
+        check_account("device", name)
 
 
 def test_numbered_names_leave_out_what_is_taken() -> None:

@@ -7,11 +7,14 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
+from cryptography import x509
 from provisioned_lab import Lab
 
+from pfedfrz_coordinator.key_lists import read_operators
 from pfedfrz_protocol import ConfigurationError, Topics
-from pfedfrz_provision import Accounts, Request, provision, revoke
+from pfedfrz_provision import Accounts, Request, Role, provision, revoke
 from pfedfrz_transport import BrokerAccess, BrokerUnreachable, MqttOptions, probe_broker
 
 TOPICS = Topics("lab")
@@ -116,11 +119,38 @@ def test_what_is_revoked_is_in_no_list_and_its_secrets_are_gone(tmp_path: Path) 
         ("coordinator", "device 'coordinator' is not in this federation"),
     ],
 )
-def test_only_a_device_can_be_revoked_and_only_once(tmp_path: Path, name: str, said: str) -> None:
+def test_only_a_member_can_be_revoked_and_only_once(tmp_path: Path, name: str, said: str) -> None:
     lab = Lab(tmp_path / "lab", Accounts.PASSWORD)
     revoke(lab.directory, B)
     with pytest.raises(ConfigurationError, match=said):
         revoke(lab.directory, name)
+
+
+@pytest.mark.parametrize("accounts", list(Accounts), ids=lambda accounts: accounts.value)
+def test_a_revoked_operator_is_on_no_list_and_its_secrets_are_gone(
+    tmp_path: Path, accounts: Accounts
+) -> None:
+    lab = Lab(tmp_path / "lab", accounts, operators=("anna", "ben"))
+    member = msgspec.json.decode((lab.directory / "authority/federation.json").read_bytes())
+    done = revoke(lab.directory, "anna")
+    assert (done.taken_out, done.operators, done.revoked) == (Role.OPERATOR, ("ben",), ("anna",))
+    assert list(read_operators(lab.directory / "coordinator/operators.toml")) == ["ben"]
+    assert "anna" not in (lab.directory / "broker/access.acl").read_text()
+    left = {path.name for path in lab.folder("anna").iterdir()}
+    assert left == {"ca.pem", "monitor.toml"} | (
+        {"tls.pem"} if accounts is Accounts.CERTIFICATE else set()
+    )
+    if accounts is Accounts.PASSWORD:
+        assert "anna" not in (lab.directory / "broker/passwords").read_text()
+    else:
+        crl = x509.load_pem_x509_crl((lab.directory / "broker/revoked.pem").read_bytes())
+        (serial,) = member["members"]["anna"]["serials"]
+        assert [entry.serial_number for entry in crl] == [int(serial, 16)]
+    for name in ("anna", "monitor", "coordinator"):
+        with pytest.raises(ConfigurationError, match="its operators and monitors ben"):
+            revoke(lab.directory, name)
+    again = provision(lab.directory, Request(operators=("anna",)))
+    assert again.operators == ("anna", "ben")
 
 
 def test_there_is_nobody_to_revoke_where_no_federation_is(tmp_path: Path) -> None:

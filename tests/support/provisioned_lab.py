@@ -100,6 +100,7 @@ class Lab:
         *,
         hosts: tuple[str, ...] = ("localhost", "127.0.0.1"),
         devices: tuple[str, ...] = DEVICES,
+        operators: tuple[str, ...] = (),
         broker_user: str | None = None,
         bundle: Path | None = None,
     ) -> None:
@@ -111,6 +112,7 @@ class Lab:
             federation=FEDERATION,
             hosts=hosts,
             names=devices,
+            operators=operators,
             accounts=accounts,
             port=free_port(),
             bind="127.0.0.1",
@@ -194,25 +196,18 @@ class Lab:
         time.sleep(1.0)
 
     def folder(self, name: str) -> Path:
+        for kind in ("operators", "monitors"):
+            if (self.directory / kind / name).exists():
+                return self.directory / kind / name
         is_device = name not in ("coordinator", "monitor")
         return self.directory / "devices" / name if is_device else self.directory / name
 
     def access(self, name: str) -> BrokerAccess:
-        """What a member's own files say; the monitor has no TOML file."""
+        """What a member's own file says."""
         folder = self.folder(name)
-        said: dict[str, Any]
-        file = folder / ("coordinator.toml" if name == "coordinator" else "device.toml")
-        if file.exists():
-            said = msgspec.toml.decode(file.read_bytes())
-        elif self.made.accounts is Accounts.PASSWORD:
-            said = {
-                "broker": f"mqtts://{name}@{self.made.hosts[0]}:{self.port}",
-                "password_file": "password",
-            }
-            said["tls"] = {"ca_file": "ca.pem"}
-        else:
-            tls = {"ca_file": "ca.pem", "certificate_file": "tls.pem", "key_file": "tls.key"}
-            said = {"broker": f"mqtts://{self.made.hosts[0]}:{self.port}", "tls": tls}
+        files = (folder / f"{kind}.toml" for kind in ("coordinator", "device", "monitor"))
+        file = next(file for file in files if file.exists())
+        said: dict[str, Any] = msgspec.toml.decode(file.read_bytes())
         paths = {key: Path(path) for key, path in said["tls"].items()}
         password = said.get("password_file")
         return open_access(

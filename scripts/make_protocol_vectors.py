@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pfedfrz_protocol import (
+    AcceptDevice,
     Accepted,
     BundleInstalled,
     BundleOffer,
@@ -35,18 +36,30 @@ from pfedfrz_protocol import (
     Grant,
     Heartbeat,
     LocalReport,
+    Membership,
     ModelLabel,
     ModelReference,
     NotAdmitted,
+    OperatorAction,
+    OperatorAnswer,
+    OperatorRequest,
     Parameters,
+    Pause,
+    PermitJoin,
     PhaseProgress,
     Presence,
     ProtocolError,
     Purpose,
+    QuarantineDevice,
+    ReadmitDevice,
     Rejected,
     RejectReason,
+    Resume,
+    RevokeDevice,
     RoundAnnouncement,
+    RoundBrief,
     RoundFailed,
+    RoundHistory,
     RoundMetrics,
     SharedCodec,
     SigningKey,
@@ -83,7 +96,7 @@ def _seed(name: str) -> bytes:
     return hashlib.sha256(f"pfedfrz test vector {name}".encode()).digest()
 
 
-NAMES = ("coordinator", "coordinator-2", "kitchen", "kitchen-2", "kitchen-3", "stranger")
+NAMES = ("coordinator", "coordinator-2", "kitchen", "kitchen-2", "kitchen-3", "stranger", "anna")
 KEYS = {name: SigningKey.from_seed(_seed(name)) for name in NAMES}
 
 
@@ -217,6 +230,47 @@ def messages() -> list[tuple[str, str, str, msgspec.Struct]]:
         ("command, not admitted", command, "coordinator",
          NotAdmitted(RejectReason.QUARANTINED, "5 failures in a row")),
         ("metrics", TOPICS.metrics, "coordinator", metrics),
+        *watching(metrics),
+    ]  # fmt: skip
+
+
+def watching(metrics: RoundMetrics) -> list[tuple[str, str, str, msgspec.Struct]]:
+    """The same of what is said for those who watch, and what only they need of other messages."""
+    status = TOPICS.device(DEVICE, "status")
+    briefs = (
+        RoundBrief(2, Purpose.TRAIN, 1.7954e9, 12.5, 2, 2, 0, 0, 0.75, 0.875, 0.5, 10_240, 616_000,
+                   25.0),
+        RoundBrief(3, Purpose.EVALUATE, 1.79540002e9, 2.5, 2, 0, 0, 1),
+    )  # fmt: skip
+    actions: tuple[OperatorAction, ...] = (
+        Pause(),
+        Resume(),
+        AcceptDevice("hall"),
+        AcceptDevice("hall", KEYS["kitchen-2"].public),
+        QuarantineDevice(DEVICE, "norms of 40 \u00b5 too many"),
+        ReadmitDevice(DEVICE),
+        RevokeDevice(DEVICE),
+        PermitJoin(600.0),
+    )
+    request, answer = (TOPICS.operator("anna", leaf) for leaf in ("request", "answer"))
+    theirs = KEYS["kitchen"].public
+    return [
+        ("device status, with the labels that its owner shares", status, "kitchen",
+         DeviceStatus(Presence.ONLINE, BOOT, BUNDLE, "onnxruntime", 600, theirs,
+                      label_counts=(0, 350, 250))),
+        ("metrics, with cosines", TOPICS.metrics, "coordinator",
+         msgspec.structs.replace(metrics, update_cosines={DEVICE: -0.25}, train_s=25.0,
+                                 evaluate_s=1.5)),
+        ("history", TOPICS.history, "coordinator", RoundHistory(briefs)),
+        ("members", TOPICS.members, "coordinator",
+         Membership(2, ("cellar",), {"hall": "5 failures in a row"}, ("attic",), True)),
+        *((f"operator's request, {msgspec.to_builtins(action)['type']}"
+           + (" with a key" if getattr(action, "key", None) else ""), request, "anna",
+           OperatorRequest(EPOCH, serial, action)) for serial, action in enumerate(actions, 1)),
+        ("operator's answer", answer, "coordinator",
+         OperatorAnswer(EPOCH, 1, True, "paused")),
+        ("operator's answer, not done", answer, "coordinator",
+         OperatorAnswer(EPOCH - 1, 7, False, "asked before the coordinator's restart; ask again")),
     ]  # fmt: skip
 
 

@@ -273,8 +273,8 @@ class Admission:
         if accept_list is None or key is None or listed in (None, key):
             return
         raise ConfigurationError(
-            f"{accept_list.path} has another key for {device} and would let it in with that one: "
-            "change it there"
+            f"the accept list ({accept_list.path.name}) has another key for {device} and would "
+            "let it in with that one: change it there"
         )
 
     def _require_enrolled(self, device: str) -> RegistryRow:

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pfedfrz_protocol import (
     AcceptDevice,
     ConfigurationError,
-    OperationError,
     OperatorAction,
     OperatorAnswer,
     OperatorRequest,
@@ -165,7 +164,7 @@ class OperatorDesk:
         try:
             self._journal.note(asked)
             detail = self._do(operator, action)
-        except (ConfigurationError, OperationError) as error:
+        except ConfigurationError as error:
             log.warning("%s: not done: %s", asked, error)
             self._journal.note(f"{asked}: not done: {error}")
             return False, str(error)

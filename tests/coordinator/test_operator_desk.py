@@ -208,7 +208,10 @@ def test_the_reason_of_a_quarantine_says_whose_it_is(desk: Desk) -> None:
         (RevokeDevice("nobody"), "no device 'nobody' is known"),
         (QuarantineDevice("nobody"), "no device 'nobody' is known"),
         (QuarantineDevice("new"), "new is waiting, not enrolled"),
-        (AcceptDevice("listed", key_of("other").public), "devices.toml has another key for listed"),
+        (
+            AcceptDevice("listed", key_of("other").public),
+            "the accept list (devices.toml) has another key for listed",
+        ),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line_and_changes_nothing(

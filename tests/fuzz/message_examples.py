@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from pfedfrz_protocol import (
+    AcceptDevice,
     Accepted,
     BundleInstalled,
     BundleOffer,
@@ -22,15 +23,26 @@ from pfedfrz_protocol import (
     Grant,
     Heartbeat,
     LocalReport,
+    Membership,
     ModelReference,
     NotAdmitted,
+    OperatorAnswer,
+    OperatorRequest,
+    Pause,
+    PermitJoin,
     PhaseProgress,
     Presence,
     Purpose,
+    QuarantineDevice,
+    ReadmitDevice,
     Rejected,
     RejectReason,
+    Resume,
+    RevokeDevice,
     RoundAnnouncement,
+    RoundBrief,
     RoundFailed,
+    RoundHistory,
     RoundMetrics,
     Succession,
     SumImpossible,
@@ -111,6 +123,18 @@ EXAMPLES: dict[Any, list[msgspec.Struct]] = {
         SumImpossible(3, 7, 1, ("a",)),
     ],
     BundleOffer: [BundleOffer(3, _D, _TRANSFER)],
+    OperatorRequest: [
+        OperatorRequest(7, 1, Pause()),
+        OperatorRequest(7, 2, Resume()),
+        OperatorRequest(7, 3, AcceptDevice("a", _D)),
+        OperatorRequest(7, 4, QuarantineDevice("a", "odd")),
+        OperatorRequest(7, 5, ReadmitDevice("a")),
+        OperatorRequest(7, 6, RevokeDevice("a")),
+        OperatorRequest(7, 7, PermitJoin(60.0)),
+    ],
+    OperatorAnswer: [OperatorAnswer(7, 1, True, "paused")],
+    Membership: [Membership(2, ("w",), {"q": "5 failures"}, ("r",), True)],
+    RoundHistory: [RoundHistory((RoundBrief(3, Purpose.TRAIN, 1e9, 2.5, 3, 2, 1, 0, 0.5),))],
 }
 KINDS: tuple[Any, ...] = tuple(EXAMPLES)
 

@@ -167,8 +167,7 @@ def command(
 
     if revoke is not None:
         others = (federation, hosts, bundle, accounts, count, names, port, bind, renew, wheel)
-        others += (operators, monitors)
-        if any(others) or broker_user or broker_directory:
+        if any((*others, operators, monitors)) or broker_user or broker_directory:
             raise click.UsageError("--revoke goes with no other option but --json")
         done = take_out(directory, revoke)
     else:

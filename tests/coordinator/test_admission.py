@@ -300,3 +300,17 @@ def test_what_devices_did_is_in_the_registry(gate: Gate) -> None:
     row = gate.registry.find("a")
     assert row is not None
     assert (row.accepted, row.messages, row.bytes) == (1, 1, 100)
+
+
+def test_failures_of_a_device_that_was_revoked_meanwhile_make_no_quarantine_of_it(
+    gate: Gate,
+) -> None:
+    gate.status("a")
+    other = Registry(gate.directory)
+    other.revoke("a")
+    other.close()
+    for _ in range(3):
+        assert gate.admission.count_failure("a", "NaN", rejected=True) is None
+    row = gate.registry.find("a")
+    assert row is not None
+    assert row.standing is Standing.REVOKED

@@ -98,9 +98,11 @@ def write_fleet_files(
             "broker": own_urls.get("coordinator", broker_url),
             "aggregation": experiment.aggregation,
             "rounds": _chosen(experiment.round_policy()),
-            **({"operators": dict(operators)} if operators else {}),
+            **({"operators": "operators.toml"} if operators else {}),
         },
     )
+    if operators:
+        _write_toml(directory / "operators.toml", {"operators": dict(operators)})
     if experiment.attackers:
         names = [device.name for device in fleet.devices if device.attacker]
         orders: dict[str, object] = {

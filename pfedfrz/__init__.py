@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pfedfrz_edge.process import run_device
     from pfedfrz_emulator.emulation import EmulationResult, emulate
     from pfedfrz_emulator.experiment import Experiment, load_experiment
-    from pfedfrz_emulator.report import RunRecord, summarize
     from pfedfrz_export import export, export_bundle, save_bundle
     from pfedfrz_models import NamedModel, build_model, method_partition, named_model, open_model
+    from pfedfrz_monitor.report import RunRecord, summarize
     from pfedfrz_protocol import (
         METHODS,
         Bundle,
@@ -88,7 +88,7 @@ _HOMES = {
     "pfedfrz_edge.process": ("run_device",),
     "pfedfrz_emulator.emulation": ("EmulationResult", "emulate"),
     "pfedfrz_emulator.experiment": ("Experiment", "load_experiment"),
-    "pfedfrz_emulator.report": ("RunRecord", "summarize"),
+    "pfedfrz_monitor.report": ("RunRecord", "summarize"),
     "pfedfrz_export": ("export", "export_bundle", "save_bundle"),
     "pfedfrz_models": (
         "NamedModel",

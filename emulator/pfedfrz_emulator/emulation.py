@@ -14,6 +14,7 @@ from rich.console import Console
 
 from pfedfrz_coordinator.journal import Journal
 from pfedfrz_monitor import FederationView
+from pfedfrz_monitor.report import ReportFiles, RunRecord, write_report
 from pfedfrz_protocol import Topics, check_name
 from pfedfrz_storage import remove_leftovers
 from pfedfrz_transport import LinkLimits, MqttLink, MqttOptions
@@ -26,7 +27,6 @@ from .fleet import Fleet
 from .fleet_files import FleetFiles, write_fleet_files
 from .live_table import LiveTable, say
 from .preparation import PreparedFleet, prepare_fleet
-from .report import ReportFiles, RunRecord, write_report
 from .retained_state import clear_retained_state
 from .run_directory import RunDirectory
 from .run_page import OPERATOR, RunPage, make_operator_key

@@ -6,11 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pfedfrz_coordinator.journal import DeviceRow, Journal, RoundRow
+from pfedfrz_monitor.report import (
+    Closing,
+    DeviceRecord,
+    Moment,
+    RoundRecord,
+    RunRecord,
+    RunSettings,
+)
 from pfedfrz_protocol import Purpose
 
 from .attacks import Knowledge
 from .preparation import PreparedFleet
-from .report import Closing, DeviceRecord, Moment, RoundRecord, RunRecord, RunSettings
 
 __all__ = ["RunCircumstances", "make_run_record"]
 

@@ -17,7 +17,7 @@ from .training_options import training_options
 
 if TYPE_CHECKING:
     from pfedfrz_emulator.emulation import EmulationResult
-    from pfedfrz_emulator.report import RunRecord
+    from pfedfrz_monitor.report import RunRecord
 
 __all__ = ["command", "describe_result"]
 
@@ -223,7 +223,7 @@ def _faults(record: RunRecord) -> list[str]:
 
 def describe_result(result: EmulationResult) -> list[str]:
     """The run in a few lines, the report's path last."""
-    from pfedfrz_emulator.report import Moment, final_accuracy
+    from pfedfrz_monitor.report import Moment, final_accuracy
 
     record = result.record
     lines = []

@@ -20,8 +20,8 @@ from pfedfrz_emulator.emulation import EmulationResult, emulate
 from pfedfrz_emulator.experiment import Experiment
 from pfedfrz_emulator.memory_fleet import MemoryFleet
 from pfedfrz_emulator.preparation import prepare_fleet
-from pfedfrz_emulator.report import summarize
 from pfedfrz_emulator.run_record import RunCircumstances, make_run_record
+from pfedfrz_monitor.report import summarize
 from pfedfrz_protocol import METHODS, ConfigurationError, Hyperparameters, OperationError
 from pfedfrz_transport import BrokerAddress, Message, MqttLink
 

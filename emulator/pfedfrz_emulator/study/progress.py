@@ -8,8 +8,9 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from pfedfrz_monitor.report.quantities import duration_text
+
 from ..live_table import say
-from ..report.quantities import duration_text
 from .results import CellRecord
 from .study_run import Progress as StudyState
 

@@ -12,7 +12,6 @@ import pytest
 from page_reader import Page
 from study_records import WORK, finished, linear, small_study, small_tables
 
-from pfedfrz_emulator.report.records import Moment
 from pfedfrz_emulator.study.device_work import passes_per_round
 from pfedfrz_emulator.study.report import (
     Basis,
@@ -26,6 +25,7 @@ from pfedfrz_emulator.study.report import (
 from pfedfrz_emulator.study.report.attack_costs import attack_costs
 from pfedfrz_emulator.study.results import CellRecord
 from pfedfrz_emulator.study.specification import CellRequest, Study
+from pfedfrz_monitor.report.records import Moment
 
 COMMAND = "pfedfrz study small.toml"
 

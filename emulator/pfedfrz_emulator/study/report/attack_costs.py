@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...report.records import Moment
+from pfedfrz_monitor.report.records import Moment
+
 from .measured import MeasuredCell, StudyResults
 from .statistics import Interval, Verdict, interval_of, judge
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from pfedfrz_monitor.report.frame import accuracy_axis
+from pfedfrz_monitor.report.quantities import bytes_text
+from pfedfrz_monitor.report.records import Moment
+from pfedfrz_monitor.report.spread import Spread
+
 from ...experiment import Experiment
-from ...report.frame import accuracy_axis
-from ...report.quantities import bytes_text
-from ...report.records import Moment
-from ...report.spread import Spread
 from .charts import Chart, ChartGroup, Line, shown_half
 from .looks import Look, assign_looks
 from .measured import MeasuredCell, StudyResults

@@ -17,9 +17,9 @@ from typing import Any
 
 import msgspec
 
+from pfedfrz_monitor.report.records import Moment
 from pfedfrz_protocol import METHODS, find_method
 
-from ...report.records import Moment
 from .measured import MeasuredCell, StudyResults
 from .statistics import Interval, Verdict, interval_of, judge
 

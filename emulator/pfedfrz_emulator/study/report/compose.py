@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ...report.records import Moment
+from pfedfrz_monitor.report.records import Moment
+
 from .chart_groups import chart_groups
 from .charts import ChartGroup
 from .comparisons import Basis, Comparison, compare_all

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from ...report.frame import accuracy_ticks
-from ...report.markup import Element, element
-from ...report.quantities import percent_text
+from pfedfrz_monitor.report.frame import accuracy_ticks
+from pfedfrz_monitor.report.markup import Element, element
+from pfedfrz_monitor.report.quantities import percent_text
+
 from .charts import Chart, Line, shown_half
 from .looks import MARKERS, Look
 

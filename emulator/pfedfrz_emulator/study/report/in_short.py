@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ...report.records import Moment
+from pfedfrz_monitor.report.records import Moment
+
 from .comparisons import Comparison
 from .measured import StudyResults
 from .outline import Cell, Table, accuracy_cell

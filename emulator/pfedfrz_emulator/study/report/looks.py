@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pfedfrz_monitor.report.palette import DARK, LIGHT
+
 from ...experiment import Experiment
-from ...report.palette import DARK, LIGHT
 
 __all__ = ["COLOURS", "MARKERS", "Look", "assign_looks"]
 

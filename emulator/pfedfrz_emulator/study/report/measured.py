@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pfedfrz_monitor.report.records import Moment
 from pfedfrz_protocol import find_method
 
-from ...report.records import Moment
 from ..device_work import DeviceWork, passes_per_round
 from ..results import CellRecord
 from ..specification import Study, shown

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ...report.records import Moment
+from pfedfrz_monitor.report.records import Moment
+
 from .comparisons import Comparison
 from .measured import MeasuredCell, StudyResults
 

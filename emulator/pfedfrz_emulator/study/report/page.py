@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ...report.document import document, footer
-from ...report.markup import Child, Element, element
+from pfedfrz_monitor.report.document import document, footer
+from pfedfrz_monitor.report.markup import Child, Element, element
+
 from .charts import ChartGroup
 from .drawing import draw_chart, draw_key
 from .outline import Alert, Bullets, Cell, Command, Outline, Paragraph, Part, Section, Table

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...report.figure_style import FIGURE_STYLE, png
-from ...report.frame import accuracy_ticks
-from ...report.palette import LIGHT
+from pfedfrz_monitor.report.figure_style import FIGURE_STYLE, png
+from pfedfrz_monitor.report.frame import accuracy_ticks
+from pfedfrz_monitor.report.palette import LIGHT
+
 from .charts import Chart, ChartGroup, shown_half
 from .looks import COLOURS, MARKERS, Look
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...report.style import STYLE
+from pfedfrz_monitor.report.style import STYLE
+
 from .looks import COLOURS
 
 __all__ = ["STUDY_STYLE"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...report.records import Moment
+from pfedfrz_monitor.report.records import Moment
+
 from .attack_costs import attack_costs
 from .comparisons import Basis, Comparison
 from .measured import MeasuredCell, StudyResults

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from page_reader import Page
 
-from pfedfrz_emulator.report import RunRecord, encode_page
+from pfedfrz_monitor.report import RunRecord, encode_page
 
 
 def test_the_page_shows_the_run(record: RunRecord) -> None:

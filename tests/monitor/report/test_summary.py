@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pfedfrz_emulator.report import RunRecord, encode_summary
+from pfedfrz_monitor.report import RunRecord, encode_summary
 
 
 def decoded(record: RunRecord) -> dict[str, Any]:

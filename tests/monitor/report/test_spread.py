@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfedfrz_emulator.report import Closing, Moment, RunRecord, final_accuracy, spread_of
-from pfedfrz_emulator.report.spread import round_spreads
+from pfedfrz_monitor.report import Closing, Moment, RunRecord, final_accuracy, spread_of
+from pfedfrz_monitor.report.spread import round_spreads
 
 
 @given(st.lists(st.floats(0, 1), min_size=1))

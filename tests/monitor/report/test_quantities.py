@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pfedfrz_emulator.report.quantities import (
+from pfedfrz_monitor.report.quantities import (
     MISSING,
     bytes_text,
     duration_text,

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from pfedfrz_emulator.report import RunRecord
-from pfedfrz_emulator.report.palette import LIGHT
-from pfedfrz_emulator.report.plots import accuracy_plot, label_mix_plot
+from pfedfrz_monitor.report import RunRecord
+from pfedfrz_monitor.report.palette import LIGHT
+from pfedfrz_monitor.report.plots import accuracy_plot, label_mix_plot
 
 
 def pixels_of(content: bytes, colour: str) -> int:

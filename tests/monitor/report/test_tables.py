@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pfedfrz_emulator.report import RunRecord, encode_devices, encode_rounds
-from pfedfrz_emulator.report.tables import DEVICE_COLUMNS, ROUND_COLUMNS
+from pfedfrz_monitor.report import RunRecord, encode_devices, encode_rounds
+from pfedfrz_monitor.report.tables import DEVICE_COLUMNS, ROUND_COLUMNS
 
 
 def rows(content: bytes) -> list[dict[str, str]]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pfedfrz_emulator.report import Closing, Moment, RunRecord
+from pfedfrz_monitor.report import Closing, Moment, RunRecord
 
 
 def test_totals_include_the_closing_evaluation(record: RunRecord) -> None:

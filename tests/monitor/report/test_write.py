@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pfedfrz_emulator.report import RunRecord, encode_page, write_report
+from pfedfrz_monitor.report import RunRecord, encode_page, write_report
 from pfedfrz_protocol import OperationError
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pfedfrz_emulator.report import RunRecord
-from pfedfrz_emulator.report.device_table import MIX_LEVELS, device_table, mix_level
+from pfedfrz_monitor.report import RunRecord
+from pfedfrz_monitor.report.device_table import MIX_LEVELS, device_table, mix_level
 
 
 def test_the_shade_grows_with_the_share() -> None:

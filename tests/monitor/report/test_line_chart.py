@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pfedfrz_emulator.report import DeviceRecord, RoundRecord, RunRecord
-from pfedfrz_emulator.report.frame import ChartSize
-from pfedfrz_emulator.report.line_chart import accuracy_chart
-from pfedfrz_emulator.report.markup import Element
+from pfedfrz_monitor.report import DeviceRecord, RoundRecord, RunRecord
+from pfedfrz_monitor.report.frame import ChartSize
+from pfedfrz_monitor.report.line_chart import accuracy_chart
+from pfedfrz_monitor.report.markup import Element
 
 SIZE = ChartSize(900, 300, right=120)
 

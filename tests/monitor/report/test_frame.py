@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfedfrz_emulator.report import Spread
-from pfedfrz_emulator.report.frame import accuracy_axis, accuracy_ticks, round_ticks
+from pfedfrz_monitor.report import Spread
+from pfedfrz_monitor.report.frame import accuracy_axis, accuracy_ticks, round_ticks
 
 SHARES = st.tuples(st.floats(0, 1), st.floats(0, 0.5), st.floats(0, 1))
 

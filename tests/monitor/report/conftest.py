@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pfedfrz_emulator.report import Closing, DeviceRecord, RoundRecord, RunRecord, RunSettings
+from pfedfrz_monitor.report import Closing, DeviceRecord, RoundRecord, RunRecord, RunSettings
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ _COMMANDS = {
     "worker": "take uploads for a coordinator that has too many for one process",
     "pause": "open no further round of a federation",
     "resume": "open rounds of a paused federation again",
+    "report": "make the report of a federation from its journal, at any time",
     "devices": "see, let in and keep out the devices of a federation",
     "device": "take part in a federation",
     "rotate-key": "give a device or the coordinator a new key",

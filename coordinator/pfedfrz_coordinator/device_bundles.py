@@ -16,6 +16,7 @@ from pathlib import Path
 from pfedfrz_protocol import BundleInstalled, BundleRefused, OperationError
 
 from .journal import Journal
+from .read_only import open_read_only
 
 __all__ = ["DeviceBundle", "DeviceBundles", "read_device_bundles"]
 
@@ -119,7 +120,7 @@ def read_device_bundles(state_dir: Path) -> dict[str, DeviceBundle]:
     if not path.exists():
         return {}
     try:
-        db = sqlite3.connect(path, timeout=_BUSY_S)
+        db = open_read_only(path)
         try:
             return _rows(db)
         finally:

@@ -26,7 +26,9 @@ from pfedfrz_protocol import (
     decode_json,
 )
 
-__all__ = ["DeviceRow", "Holding", "Journal", "RoundRow"]
+from .read_only import open_read_only
+
+__all__ = ["DeviceRow", "Holding", "Journal", "RejectRow", "RoundRow"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -89,6 +91,19 @@ class Holding:
     """Of what was uploaded."""
 
 
+@dataclass(frozen=True)
+class RejectRow:
+    """An update that was refused."""
+
+    round: int
+    device: str
+    reason: RejectReason
+    detail: str
+    payload_bytes: int
+    at: float
+    """Unix seconds of the coordinator's clock."""
+
+
 _ROUND_QUERY = "SELECT number, purpose, model_version, opened_at, closed_at, metrics FROM rounds"
 
 
@@ -110,11 +125,7 @@ class Journal:
         self._path = path
         try:
             if read_only:
-                # Without a log of open changes the file cannot change under the reader, and SQLite
-                # need not put files of its own beside it.
-                settled = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
-                uri = f"{path.absolute().as_uri()}?mode=ro{settled}"
-                self._db = sqlite3.connect(uri, uri=True)
+                self._db = open_read_only(path)
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._db = sqlite3.connect(path, isolation_level=None)
@@ -184,6 +195,10 @@ class Journal:
                 self._db.execute("ROLLBACK")
             raise
         self._run("COMMIT")
+
+    def hold_still(self) -> None:
+        """Show the state of one moment from now on, whatever a coordinator writes meanwhile."""
+        self._run("BEGIN")
 
     # Facts
 
@@ -379,6 +394,17 @@ class Journal:
         query = f"SELECT reason, count(*) FROM rejects {where} GROUP BY reason ORDER BY reason"
         with self._reading():
             return {RejectReason(reason): count for reason, count in self._run(query, *values)}
+
+    def reject_rows(self) -> list[RejectRow]:
+        """Every refused update, in the order of time."""
+        query = (
+            "SELECT round, device, reason, detail, payload_bytes, at FROM rejects ORDER BY rowid"
+        )
+        with self._reading():
+            return [
+                RejectRow(number, device, RejectReason(reason), detail, size, at)
+                for number, device, reason, detail, size, at in self._run(query)
+            ]
 
     def rejected_bytes(self, number: int) -> int:
         """Payload bytes of one round's refused updates."""

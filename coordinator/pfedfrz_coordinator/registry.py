@@ -16,7 +16,9 @@ from pathlib import Path
 
 from pfedfrz_protocol import ConfigurationError, OperationError, check_name, is_public_key
 
-__all__ = ["Registry", "RegistryRow", "Standing"]
+from .read_only import open_read_only
+
+__all__ = ["Registry", "RegistryRow", "Standing", "read_registry"]
 
 _FILE = "devices.sqlite"
 _BUSY_S = 5.0
@@ -336,3 +338,25 @@ class Registry:
 def _to_row(row: tuple[object, ...]) -> RegistryRow:
     values = dict(zip(RegistryRow.__dataclass_fields__, row, strict=True))
     return RegistryRow(**{**values, "standing": Standing(values["standing"])})  # type: ignore[arg-type]
+
+
+def read_registry(state_dir: Path) -> dict[str, RegistryRow]:
+    """What is known of every device, by name, without writing; nothing where there is no registry.
+
+    OperationError when the file is damaged.
+    """
+    path = state_dir / _FILE
+    if not path.exists():
+        return {}
+    try:
+        with contextlib.closing(open_read_only(path)) as db:
+            known = {
+                str(name) for (name,) in db.execute("SELECT name FROM pragma_table_info('devices')")
+            }
+            columns = ", ".join(
+                c if c in known else f"'' AS {c}" for c in RegistryRow.__dataclass_fields__
+            )
+            rows = db.execute(f"SELECT {columns} FROM devices ORDER BY name")
+            return {row.name: row for row in map(_to_row, rows)}
+    except (sqlite3.Error, ValueError, TypeError) as error:
+        raise OperationError(f"{path} cannot be read: {error}") from error

@@ -39,6 +39,7 @@ from pfedfrz_transport import (
 from .acceptance import AcceptancePool, Judged
 from .admission import Admission
 from .aggregation import Mean, find_rule
+from .circumstances import write_circumstances
 from .configuration import CoordinatorSettings
 from .device_bundles import DeviceBundles
 from .device_desk import DeviceDesk
@@ -113,6 +114,7 @@ class CoordinatorService:
             exact=exact,
             workers=settings.workers.enabled,
         )
+        write_circumstances(self._state.journal, settings, bundle.manifest)
         self._workers: WorkDesk | None = None
         """To the workers, where these take the updates."""
         if settings.workers.enabled:

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from .preparation import PreparedFleet, prepare_fleet
 from .retained_state import clear_retained_state
 from .run_directory import RunDirectory
 from .run_page import OPERATOR, RunPage, make_operator_key
-from .run_record import RunCircumstances, make_run_record
+from .run_record import RunCircumstances, describe_run, make_run_record
 from .run_watch import RunWatch
 
 __all__ = ["EmulationResult", "emulate"]
@@ -96,20 +96,18 @@ def emulate(
                 files = write_fleet_files(
                     fleet, directory.path, federation, running.url, setting.urls, operators
                 )
+                begun = RunCircumstances(running.name, command_line(experiment, broker), started_at)
+                describe_run(fleet, begun).save(directory.path)
                 if page is not None:
                     served = stack.enter_context(_page(fleet, files, running, page))
                     say(console, f"watch it in a browser: {served.url}", "bold")
                 notes, faults = _run(fleet, files, running, console, setting)
         finally:
             _remove_leftovers(directory.path)
-        circumstances = RunCircumstances(
-            running.name,
-            command_line(experiment, broker),
-            started_at,
-            time.monotonic() - began_s,
-            notes,
-            faults,
+        circumstances = replace(
+            begun, wall_s=time.monotonic() - began_s, notes=notes, faults=faults
         )
+        describe_run(fleet, circumstances).save(directory.path)
         with console.status("writing the report"):
             try:
                 record = _read_record(fleet, files, circumstances)

@@ -1,25 +1,22 @@
-"""What came of a run, read from the coordinator's journal: the one source of every report."""
+"""What is known of a run beside its journal: for run.json, and for the report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 
-from pfedfrz_coordinator.journal import DeviceRow, Journal, RoundRow
-from pfedfrz_monitor.report import (
-    Closing,
-    DeviceRecord,
-    Moment,
-    RoundRecord,
-    RunRecord,
-    RunSettings,
-)
-from pfedfrz_protocol import Purpose
+import msgspec
+
+from pfedfrz_coordinator.circumstances import environment
+from pfedfrz_coordinator.journal import Journal
+from pfedfrz_monitor.report import RunRecord, RunSettings
+from pfedfrz_monitor.runs import DescribedDevice, RunDescription, record_of
 
 from .attacks import Knowledge
 from .preparation import PreparedFleet
 
-__all__ = ["RunCircumstances", "make_run_record"]
+__all__ = ["RunCircumstances", "describe_run", "make_run_record"]
 
 
 @dataclass(frozen=True)
@@ -29,87 +26,41 @@ class RunCircumstances:
     broker: str
     command: str
     started_at: str
-    wall_s: float
+    wall_s: float | None = None
+    """None while it goes on."""
     notes: tuple[str, ...] = ()
     faults: Mapping[str, int] = field(default_factory=dict)
     """What went wrong on purpose, by kind."""
+
+
+def describe_run(fleet: PreparedFleet, circumstances: RunCircumstances) -> RunDescription:
+    """What is written beside the run's journal."""
+    experiment = fleet.experiment
+    split = experiment.resolve_split().name
+    return RunDescription(
+        _settings(fleet, circumstances),
+        tuple(
+            DescribedDevice(
+                device.name,
+                device.attacker,
+                len(device.train_y),
+                tuple(float(share) for share in fleet.label_mix[index]),
+            )
+            for index, device in enumerate(fleet.devices)
+        ),
+        {**msgspec.to_builtins(experiment), "split": split},
+        {**environment(), "torch": metadata.version("torch")},
+        (*fleet.notes, *circumstances.notes),
+        dict(circumstances.faults),
+        circumstances.wall_s,
+    )
 
 
 def make_run_record(
     fleet: PreparedFleet, journal: Journal, circumstances: RunCircumstances
 ) -> RunRecord:
     """The record of a run that has ended, early or not."""
-    rows = [row for row in journal.rounds() if row.closed_at is not None]
-    members = {row.number: {m.device: m for m in journal.members(row.number)} for row in rows}
-    trained = [row for row in rows if row.purpose is Purpose.TRAIN]
-    evaluated = [row for row in rows if row.purpose is Purpose.EVALUATE]
-    devices = tuple(
-        DeviceRecord(
-            device.name,
-            device.attacker,
-            len(device.train_y),
-            tuple(float(share) for share in fleet.label_mix[index]),
-            *(
-                tuple(_accuracy(members[row.number].get(device.name), moment) for row in trained)
-                for moment in Moment
-            ),
-        )
-        for index, device in enumerate(fleet.devices)
-    )
-    began = rows[0].opened_at if rows else 0.0
-    return RunRecord(
-        _settings(fleet, circumstances),
-        devices,
-        tuple(_round(row, members[row.number], fleet.benign, began) for row in trained),
-        circumstances.wall_s,
-        {reason.value: count for reason, count in journal.rejects().items()},
-        _closing(evaluated[-1], members[evaluated[-1].number], fleet) if evaluated else None,
-        (*fleet.notes, *circumstances.notes, *journal.notes()),
-        circumstances.faults,
-    )
-
-
-def _accuracy(member: DeviceRow | None, moment: Moment) -> float | None:
-    report = member.report if member else None
-    if report is None:
-        return None
-    return report.received if moment is Moment.RECEIVED else report.local
-
-
-def _round(
-    row: RoundRow, members: dict[str, DeviceRow], benign: frozenset[str], began: float
-) -> RoundRecord:
-    metrics = row.metrics
-    losses = [
-        member.report.loss
-        for name, member in members.items()
-        if name in benign and member.report and member.report.loss is not None
-    ]
-    return RoundRecord(
-        round=row.number,
-        started_s=row.opened_at - began,
-        duration_s=metrics.duration_s if metrics else 0.0,
-        participants=len(members),
-        accepted=metrics.accepted if metrics else 0,
-        rejected=sum(metrics.rejected.values()) if metrics else 0,
-        uplink_bytes=metrics.uplink_bytes if metrics else 0,
-        downlink_bytes=metrics.downlink_bytes if metrics else 0,
-        train_loss=sum(losses) / len(losses) if losses else None,
-    )
-
-
-def _closing(row: RoundRow, members: dict[str, DeviceRow], fleet: PreparedFleet) -> Closing:
-    names: Sequence[str] = [device.name for device in fleet.devices]
-    received, local = (
-        tuple(_accuracy(members.get(name), moment) for name in names) for moment in Moment
-    )
-    metrics = row.metrics
-    return Closing(
-        received,
-        local,
-        metrics.uplink_bytes if metrics else 0,
-        metrics.downlink_bytes if metrics else 0,
-    )
+    return record_of(journal, describe_run(fleet, circumstances))
 
 
 def _settings(fleet: PreparedFleet, circumstances: RunCircumstances) -> RunSettings:

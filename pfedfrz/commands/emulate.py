@@ -17,7 +17,6 @@ from .training_options import training_options
 
 if TYPE_CHECKING:
     from pfedfrz_emulator.emulation import EmulationResult
-    from pfedfrz_monitor.report import RunRecord
 
 __all__ = ["command", "describe_result"]
 
@@ -215,34 +214,8 @@ def command(
     emulate(experiment, out=out, broker=broker, page=page, when_done=tell)
 
 
-def _faults(record: RunRecord) -> list[str]:
-    if not record.faults:
-        return []
-    return ["faults    " + ", ".join(f"{count} {kind}" for kind, count in record.faults.items())]
-
-
 def describe_result(result: EmulationResult) -> list[str]:
     """The run in a few lines, the report's path last."""
-    from pfedfrz_monitor.report import Moment, final_accuracy
+    from pfedfrz_monitor.report import describe_record
 
-    record = result.record
-    lines = []
-    for moment in Moment:
-        final = final_accuracy(record, moment)
-        if final.spread is None:
-            continue
-        spread = final.spread
-        lines.append(
-            f"{moment.value:<9} {spread.mean:6.1%} +- {spread.std:.1%} over {spread.devices} "
-            f"benign devices (lowest {spread.min:.1%}), {final.when}"
-        )
-    rejected = ", ".join(f"{count} {reason}" for reason, count in record.rejected.items())
-    up, down = record.uplink_bytes / 1e6, record.downlink_bytes / 1e6
-    lines += [
-        f"updates   {record.accepted} accepted, {rejected or 'none'} rejected",
-        f"bytes     {up:.2f} MB up, {down:.2f} MB down",
-        *_faults(record),
-        f"time      {record.wall_s:.1f} s",
-        f"report    {result.files.page}",
-    ]
-    return lines
+    return [*describe_record(result.record), f"report    {result.files.page}"]

@@ -13,13 +13,14 @@ from .atomic import (
 from .bundle_file import read_bundle_file
 from .checked_tensors import DamagedFile, load_tensors, save_tensors
 from .configuration_file import read_configuration
-from .directory_lock import lock_directory
+from .directory_lock import is_locked, lock_directory
 from .key_file import load_or_make_key, load_signing_key, save_signing_key
 from .own_identity import OwnIdentity, load_or_make_identity, rotate_identity
 
 __all__ = [
     "DamagedFile",
     "OwnIdentity",
+    "is_locked",
     "load_or_make_identity",
     "load_or_make_key",
     "load_signing_key",

@@ -12,9 +12,10 @@ from pfedfrz_protocol import ConfigurationError, OperationError
 
 from .atomic import make_directory
 
-__all__ = ["lock_directory"]
+__all__ = ["is_locked", "lock_directory"]
 
 _FILE = "in-use.lock"
+_LOCKS = Path("/proc/locks")
 
 
 @contextlib.contextmanager
@@ -43,3 +44,21 @@ def lock_directory(directory: Path, *, mode: int = 0o755) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def is_locked(directory: Path) -> bool | None:
+    """Whether a process holds `directory`; None where the system does not tell.
+
+    It is read from the kernel's list: to try the lock would keep out a process that starts at that
+    very moment.
+    """
+    try:
+        inode = (directory / _FILE).stat().st_ino
+        lines = _LOCKS.read_text().splitlines()
+    except FileNotFoundError:
+        return None if (directory / _FILE).exists() else False
+    except OSError:
+        return None
+    # `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`; a line with `->` only waits.
+    fields = [line.split() for line in lines if " FLOCK " in line and "->" not in line]
+    return any(f[5].rpartition(":")[2] == str(inode) for f in fields if len(f) > 5)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pfedfrz_protocol import ConfigurationError, OperationError
-from pfedfrz_storage import lock_directory
+from pfedfrz_storage import is_locked, lock_directory
 
 _HOLDER = """
 import sys, time
@@ -61,3 +61,11 @@ def test_a_directory_that_cannot_be_made_or_used_is_said(tmp_path: Path) -> None
     (tmp_path / "in-use.lock").mkdir()
     with pytest.raises(OperationError, match="cannot open"), lock_directory(tmp_path):
         pytest.fail("held")
+
+
+def test_who_looks_sees_whether_it_is_held_and_keeps_nobody_out(tmp_path: Path) -> None:
+    assert is_locked(tmp_path) is False
+    with lock_directory(tmp_path):
+        assert is_locked(tmp_path) is True
+    assert is_locked(tmp_path) is False
+    assert is_locked(tmp_path / "never-made") is False

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from .describe import describe_record
 from .page import encode_page
-from .records import Closing, DeviceRecord, Moment, RoundRecord, RunRecord, RunSettings
+from .records import (
+    Closing,
+    DeviceRecord,
+    Moment,
+    Part,
+    Refusal,
+    RoundRecord,
+    RunRecord,
+    RunSettings,
+    RunState,
+)
 from .spread import FinalAccuracy, Spread, final_accuracy, round_spreads, spread_of
 from .summary import Summary, encode_summary, summarize
 from .tables import encode_devices, encode_rounds
@@ -14,12 +25,16 @@ __all__ = [
     "DeviceRecord",
     "FinalAccuracy",
     "Moment",
+    "Part",
+    "Refusal",
     "ReportFiles",
     "RoundRecord",
     "RunRecord",
     "RunSettings",
+    "RunState",
     "Spread",
     "Summary",
+    "describe_record",
     "encode_devices",
     "encode_page",
     "encode_rounds",

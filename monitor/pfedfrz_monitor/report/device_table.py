@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from .markup import Element, element
+from .plain_table import MOST_ROWS
 from .quantities import percent_text
 from .records import DeviceRecord, Moment, RunRecord
 from .spread import final_accuracy
@@ -33,7 +34,7 @@ def device_table(record: RunRecord) -> Element:
     finals = [final_accuracy(record, moment) for moment in Moment]
     rows = [
         _row(record, device, (finals[0].per_device[position], finals[1].per_device[position]))
-        for position, device in enumerate(record.devices)
+        for position, device in enumerate(record.devices[:MOST_ROWS])
     ]
     kind = "devices numbered" if record.classes <= _MOST_NUMBERED else "devices many-labels"
     return element("table", {"class": kind}, _head(record), element("tbody", {}, *rows))
@@ -55,17 +56,14 @@ def _head(record: RunRecord) -> Element:
         element("th", {"scope": "col", "class": "label"}, str(k) if k in numbered else "")
         for k in range(classes)
     ]
+    share = {"colspan": str(classes), "scope": "colgroup", "class": "group"}
     over = element(
         "tr",
         {},
         element("td", {"colspan": "2"}),
         element("th", {"colspan": "2", "scope": "colgroup", "class": "group"}, "accuracy"),
         element("td", {"class": "spark"}),
-        element(
-            "th",
-            {"colspan": str(classes), "scope": "colgroup", "class": "group"},
-            "share of each label",
-        ),
+        element("th", share, "share of each label") if classes else None,
     )
     under = element(
         "tr",
@@ -112,7 +110,7 @@ def _spark(record: RunRecord, device: DeviceRecord) -> Element:
         "svg",
         {"viewBox": f"0 0 {_SPARK_WIDTH:g} {_SPARK_HEIGHT:g}", "aria-hidden": "true"},
     )
-    last = max(record.settings.rounds, len(record.rounds), 2)
+    last = max(record.settings.rounds or 0, len(record.rounds), 2)
     for moment in Moment:
         points = [
             (

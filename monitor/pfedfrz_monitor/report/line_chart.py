@@ -25,7 +25,7 @@ def accuracy_chart(record: RunRecord, size: ChartSize, kind: str) -> Element:
     spreads = {moment: round_spreads(record, moment) for moment in Moment}
     low, high = accuracy_axis(spread for series in spreads.values() for spread in series)
     numbers = [row.round for row in record.rounds] or [1]
-    last = max(numbers[-1], record.settings.rounds)
+    last = record.last_round
     frame = Frame(size, min(numbers[0], 1), last, low, high)
     chart = element(
         "svg",
@@ -33,7 +33,7 @@ def accuracy_chart(record: RunRecord, size: ChartSize, kind: str) -> Element:
             "class": f"chart {kind}",
             "viewBox": f"0 0 {size.width:g} {size.height:g}",
             "role": "img",
-            "aria-label": _spoken(spreads),
+            "aria-label": _spoken(record, spreads),
         },
     )
     chart.extend(_axes(frame))
@@ -190,7 +190,7 @@ def _reading(spread: Spread) -> str:
     )
 
 
-def _spoken(spreads: dict[Moment, tuple[Spread | None, ...]]) -> str:
+def _spoken(record: RunRecord, spreads: dict[Moment, tuple[Spread | None, ...]]) -> str:
     """What the drawing says, for those who do not see it."""
     parts = []
     for moment, series in spreads.items():
@@ -199,7 +199,8 @@ def _spoken(spreads: dict[Moment, tuple[Spread | None, ...]]) -> str:
             first, last = percent_text(known[0].mean), percent_text(known[-1].mean)
             parts.append(f"{moment.value} from {first} to {last}")
     measured = "; ".join(parts) or "nothing was measured"
-    return f"Accuracy per round, mean over benign devices: {measured}"
+    over = "benign devices" if record.knows_attackers else "devices"
+    return f"Accuracy per round, mean over {over}: {measured}"
 
 
 def _path(points: Iterable[tuple[float, float]]) -> str:

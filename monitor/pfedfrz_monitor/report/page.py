@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from .device_table import device_table, mix_scale
 from .document import document, footer
+from .fleet_sections import (
+    devices_section,
+    map_section,
+    refusals_section,
+    steps_section,
+    work_section,
+)
 from .frame import ChartSize
 from .line_chart import accuracy_chart
 from .markup import Child, Element, element
 from .quantities import MISSING, bytes_text, duration_text, percent_text
-from .records import Moment, RunRecord, RunSettings
+from .records import Moment, RunRecord, RunSettings, RunState
 from .round_table import round_table
+from .sections import heading, region
 from .spread import final_accuracy
 
 __all__ = ["encode_page"]
 
 _WIDE = ChartSize(980, 340, right=128)
 _NARROW = ChartSize(346, 250, right=16)
+_MOST_NOTES = 100
+_SHOWN = ("pfedfrz", "python", "machine")
+"""What of the environment the page tells; run.json and summary.json have all."""
 
 
 def encode_page(record: RunRecord) -> bytes:
@@ -26,44 +36,58 @@ def encode_page(record: RunRecord) -> bytes:
         *_header(record),
         _tiles(record),
         *_accuracy(record),
-        *_devices(record),
+        *map_section(record),
+        *steps_section(record),
+        *refusals_section(record),
+        *devices_section(record),
+        *work_section(record),
         *_rounds(record),
         *_settings(record),
         *_notes(record),
         *_command(record),
         footer("summary.json, rounds.csv, devices.csv"),
     )
-    return document(f"{record.settings.method} on {record.settings.dataset}: report", body)
+    return document(f"{record.name}: report", body)
 
 
 def _header(record: RunRecord) -> list[Child]:
     settings = record.settings
     attackers = f", {settings.attackers} of them {settings.attack} attackers"
-    split = "IID labels" if settings.alpha is None else f"Dirichlet {settings.alpha:g} labels"
-    if settings.has_other_split:
-        split = f"{settings.split} split"
     parts = (
         _count(settings.devices, "device") + (attackers if settings.attackers else ""),
-        split,
-        f"{settings.model}, personal: {settings.personal}",
-        _count(settings.rounds, "round"),
+        *_labels(settings),
+        *((f"{settings.model}, personal: {settings.personal}",) if settings.model else ()),
+        _count(settings.rounds or len(record.rounds), "round"),
     )
-    title = element("h1", {}, settings.method, element("span", {}, f" on {settings.dataset}"))
+    of = settings.dataset or settings.federation
+    joined = f" on {of}" if settings.dataset else f" {of}"
+    title = element("h1", {}, settings.method or "federation", element("span", {}, joined))
     stopped = None
-    if len(record.rounds) < settings.rounds:
-        done = f"{len(record.rounds)} of {settings.rounds}"
+    if record.state is RunState.RUNNING or record.is_short:
+        goes_on = record.state is RunState.RUNNING
+        done = f"{len(record.rounds)} of {settings.rounds}" if record.is_short else "All"
         stopped = element(
             "p",
             {"class": "alert", "role": "note"},
-            element("strong", {}, "The run stopped early. "),
+            element("strong", {}, "The run goes on. " if goes_on else "The run stopped early. "),
             f"{done} rounds were completed; the numbers below are what there is.",
         )
     lede = element("p", {"class": "lede"}, " \N{MIDDLE DOT} ".join(parts))
     return [element("header", {}, title, lede, stopped)]
 
 
+def _labels(settings: RunSettings) -> tuple[str, ...]:
+    """How labels are dealt out; nothing where nobody knows."""
+    if settings.has_other_split:
+        return (f"{settings.split} split",)
+    if settings.alpha is not None:
+        return (f"Dirichlet {settings.alpha:g} labels",)
+    return ("IID labels",) if settings.dataset is not None else ()
+
+
 def _tiles(record: RunRecord) -> Element:
     tiles = []
+    noun = "benign device" if record.knows_attackers else "device"
     for moment in Moment:
         final = final_accuracy(record, moment)
         spread = final.spread
@@ -73,8 +97,7 @@ def _tiles(record: RunRecord) -> Element:
             continue
         deviation = f"\N{PLUS-MINUS SIGN} {percent_text(spread.std)} over "
         below = (
-            f"{deviation if spread.devices > 1 else ''}"
-            f"{_count(spread.devices, 'benign device')}, {final.when}"
+            f"{deviation if spread.devices > 1 else ''}{_count(spread.devices, noun)}, {final.when}"
         )
         tiles.append(_tile(about, percent_text(spread.mean), below, moment.value))
     rejected = sum(record.rejected.values())
@@ -85,6 +108,9 @@ def _tiles(record: RunRecord) -> Element:
     tiles.append(_tile("uploaded", bytes_text(record.uplink_bytes), f"{devices} downloaded"))
     per_round = sum(row.duration_s for row in record.rounds) / max(1, len(record.rounds))
     below = f"{duration_text(per_round)} per round" if record.rounds else "no round was closed"
+    trained_s = sum(row.train_s for row in record.rounds)
+    if trained_s:
+        below += f", {duration_text(trained_s)} of training on all devices"
     tiles.append(_tile("time", duration_text(record.wall_s), below))
     return element("dl", {"class": "tiles"}, *tiles)
 
@@ -107,16 +133,17 @@ def _accuracy(record: RunRecord) -> list[Child]:
         element("span", {}, "shaded: \N{PLUS-MINUS SIGN} one standard deviation"),
         element("span", {}, "dotted: the worst device"),
     )
+    whose = "Benign devices only." if record.knows_attackers else "All devices that reported."
     about = (
         "Personalised accuracy: the accuracy on each label, weighted by that label's share of the "
         "device's own data. \N{LEFT DOUBLE QUOTATION MARK}Received\N{RIGHT DOUBLE QUOTATION MARK} "
         "is measured when the new shared weights arrive, before any training on them; "
-        "\N{LEFT DOUBLE QUOTATION MARK}local\N{RIGHT DOUBLE QUOTATION MARK} after it. Benign "
-        "devices only."
+        "\N{LEFT DOUBLE QUOTATION MARK}local\N{RIGHT DOUBLE QUOTATION MARK} after it. "
+        f"{whose}"
     )
     charts = (accuracy_chart(record, _WIDE, "wide"), accuracy_chart(record, _NARROW, "narrow"))
     figure = element("figure", {"class": "card"}, legend, *charts)
-    return [_heading("Accuracy per round"), element("p", {"class": "about"}, about), figure]
+    return [heading("Accuracy per round"), element("p", {"class": "about"}, about), figure]
 
 
 def _key(moment: Moment) -> Element:
@@ -131,44 +158,24 @@ def _key(moment: Moment) -> Element:
     return element("svg", drawing, element("line", line), mark)
 
 
-def _devices(record: RunRecord) -> list[Child]:
-    times = {final_accuracy(record, moment).when for moment in Moment}
-    about = element(
-        "p",
-        {"class": "about"},
-        f"Each device's label mix, and its accuracy ({', '.join(sorted(times))}). The stronger the "
-        "shade, the larger the label's share: ",
-        mix_scale(),
-        " Attackers train as everybody does and tamper with what they upload; no mean counts them."
-        if record.settings.attackers
-        else None,
-    )
-    # Focusable, so that the keyboard can scroll it too.
-    frame = {
-        "class": "card scroll",
-        "tabindex": "0",
-        "role": "region",
-        "aria-label": "Devices and their labels",
-    }
-    return [_heading("Devices"), about, element("div", frame, device_table(record))]
-
-
 def _rounds(record: RunRecord) -> list[Child]:
     if not record.rounds:
         return []
-    frame = {"class": "card scroll", "tabindex": "0", "role": "region", "aria-label": "Rounds"}
-    return [_heading("Rounds"), element("div", frame, round_table(record))]
+    return [heading("Rounds"), region("Rounds", round_table(record))]
 
 
-def _alpha_or_split(settings: RunSettings) -> tuple[str, str]:
+def _alpha_or_split(settings: RunSettings) -> tuple[str, str | None]:
     if settings.has_other_split:
         return ("split", settings.split)
+    if settings.dataset is None:
+        return ("alpha", None)
     return ("alpha", "IID" if settings.alpha is None else f"{settings.alpha:g}")
 
 
 def _settings(record: RunRecord) -> list[Child]:
     settings = record.settings
-    facts = (
+    facts: tuple[tuple[str, str | None], ...] = (
+        *((("federation", settings.federation),) if settings.federation else ()),
         ("method", settings.method),
         ("model", settings.model),
         ("personal", settings.personal),
@@ -176,41 +183,49 @@ def _settings(record: RunRecord) -> list[Child]:
         *((("data from", settings.dataset_source),) if settings.dataset_source else ()),
         _alpha_or_split(settings),
         ("devices", str(settings.devices)),
-        ("attackers", str(settings.attackers)),
-        ("attack", settings.attack or MISSING),
-        ("rounds", str(settings.rounds)),
-        ("seed", str(settings.seed)),
+        ("attackers", _known(settings.attackers)),
+        ("attack", (settings.attack or MISSING) if record.knows_attackers else None),
+        ("rounds", _known(settings.rounds)),
+        ("seed", _known(settings.seed)),
         ("runtime", settings.runtime),
         ("broker", settings.broker),
         ("faults", _faults_text(record)),
         *settings.details,
         *((("started", settings.started_at),) if settings.started_at else ()),
+        *((name, version) for name, version in record.environment.items() if name in _SHOWN),
     )
     rows = [
         element("div", {}, element("dt", {}, name), element("dd", {}, value))
         for name, value in facts
+        if value is not None
     ]
-    return [_heading("Settings"), element("dl", {"class": "facts"}, *rows)]
+    return [heading("Settings"), element("dl", {"class": "facts"}, *rows)]
 
 
-def _faults_text(record: RunRecord) -> str:
+def _known(number: int | None) -> str | None:
+    return None if number is None else str(number)
+
+
+def _faults_text(record: RunRecord) -> str | None:
     injected = ", ".join(f"{count} {kind}" for kind, count in record.faults.items())
-    return f"{record.settings.faults}: {injected}" if injected else record.settings.faults
+    planned = record.settings.faults
+    return f"{planned}: {injected}" if injected else planned
 
 
 def _notes(record: RunRecord) -> list[Child]:
     if not record.notes:
         return []
-    return [_heading("Notes"), element("ul", {}, *(element("li", {}, n) for n in record.notes))]
+    shown = list(record.notes[:_MOST_NOTES])
+    if len(record.notes) > _MOST_NOTES:
+        shown.append(f"and {len(record.notes) - _MOST_NOTES} more, in summary.json")
+    return [heading("Notes"), element("ul", {}, *(element("li", {}, n) for n in shown))]
 
 
 def _command(record: RunRecord) -> list[Child]:
+    if not record.settings.command:
+        return []
     code = element("pre", {"class": "card"}, element("code", {}, record.settings.command))
-    return [_heading("The command that makes it again"), code]
-
-
-def _heading(text: str) -> Element:
-    return element("h2", {}, text)
+    return [heading("The command that makes it again"), code]
 
 
 def _count(number: int, noun: str) -> str:

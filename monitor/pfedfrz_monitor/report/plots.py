@@ -41,7 +41,7 @@ def accuracy_plot(record: RunRecord) -> bytes:
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0f} %")
         axes.grid(axis="y", color=LIGHT.line, linewidth=0.8)
         axes.set_axisbelow(True)
-        first, last = min(numbers[0], 1), max(numbers[-1], record.settings.rounds)
+        first, last = min(numbers[0], 1), record.last_round
         axes.set_xlim(first - 0.5, last + 0.5)
         axes.set_xticks(round_ticks(first, last, 12))
         axes.set_xlabel("round")
@@ -58,10 +58,11 @@ def accuracy_plot(record: RunRecord) -> bytes:
                 color=LIGHT.faint,
             )
         axes.set_title(f"{_run_title(record)}\n", fontsize=11)
+        over = "benign devices" if record.knows_attackers else "devices"
         axes.text(
             0,
             1.02,
-            "personalised accuracy over benign devices: mean, \N{PLUS-MINUS SIGN} one standard "
+            f"personalised accuracy over {over}: mean, \N{PLUS-MINUS SIGN} one standard "
             "deviation, worst device dotted",
             transform=axes.transAxes,
             color=LIGHT.faint,
@@ -74,7 +75,8 @@ def accuracy_plot(record: RunRecord) -> bytes:
 
 def label_mix_plot(record: RunRecord) -> bytes:
     """label_mix.png: the share of each label on each device, attackers in their own colour."""
-    mix = np.array([device.label_mix for device in record.devices], dtype=np.float64)
+    unknown = (0.0,) * record.classes
+    mix = np.array([device.label_mix or unknown for device in record.devices], dtype=np.float64)
     devices, classes = mix.shape
     attacking = np.array([device.attacker for device in record.devices], dtype=bool)
     row_in = 0.26 if devices <= 30 else 0.13
@@ -163,12 +165,14 @@ def _write_shares(axes: Axes, mix: NDArray[np.float64]) -> None:
 
 def _run_title(record: RunRecord) -> str:
     settings = record.settings
+    noun = "device" if settings.devices == 1 else "devices"
+    if settings.dataset is None:
+        return f"{_shortened(record.name)}, {settings.devices} {noun}"
     split = "IID" if settings.alpha is None else f"alpha {settings.alpha:g}"
     if settings.has_other_split:
         split = _shortened(settings.split)
     attackers = f", {settings.attackers} attacking" if settings.attackers else ""
     dataset = _shortened(settings.dataset)
-    noun = "device" if settings.devices == 1 else "devices"
     return f"{settings.method} on {dataset}, {split}, {settings.devices} {noun}{attackers}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["MISSING", "bytes_text", "duration_text", "loss_text", "percent_text"]
+__all__ = ["MISSING", "bytes_text", "duration_text", "loss_text", "number_text", "percent_text"]
 
 MISSING = "\N{EN DASH}"
 _NARROW = "\N{NO-BREAK SPACE}"
@@ -48,3 +48,9 @@ def duration_text(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}{_NARROW}min {whole % 60}{_NARROW}s"
     return f"{whole // 3600}{_NARROW}h {whole % 3600 // 60}{_NARROW}min"
+
+
+def number_text(value: float) -> str:
+    """A number with three significant digits, with a true minus sign."""
+    text = f"{value:.3g}" if abs(value) < 1e5 else f"{value:.0e}"
+    return text.replace("-", "\N{MINUS SIGN}")

@@ -19,6 +19,7 @@ _HEADINGS = (
     "rejected",
     "up",
     "down",
+    "training",
     "time",
 )
 
@@ -46,6 +47,7 @@ def _row(row: RoundRecord, spreads: tuple[Spread | None, Spread | None]) -> Elem
         str(row.rejected),
         bytes_text(row.uplink_bytes),
         bytes_text(row.downlink_bytes),
+        duration_text(row.train_s) if row.train_s else MISSING,
         duration_text(row.duration_s),
     )
     number = element("th", {"scope": "row", "class": "number"}, str(row.round))

@@ -6,6 +6,7 @@ import base64
 import hashlib
 
 from .device_table import MIX_LEVELS
+from .heat_map import HEAT_LEVELS
 from .palette import DARK, LIGHT, Palette
 
 __all__ = ["STYLE", "style_digest"]
@@ -33,6 +34,16 @@ def _shades() -> str:
             rules.append(f".m{level}{{color:var(--surface)}}")
         elif level > 0.55 * MIX_LEVELS:
             rules.append(f".m{level}{{color:var(--on-middle)}}")
+    return "\n".join(rules)
+
+
+def _heat() -> str:
+    # The least is still to be told from a cell that has nothing.
+    strengths = [0.08 + 0.92 * step / (HEAT_LEVELS - 1) for step in range(HEAT_LEVELS)]
+    rules = (
+        f".h{level}{{fill:rgb(var(--local-rgb)/{strength:.3f})}}"
+        for level, strength in enumerate(strengths, 1)
+    )
     return "\n".join(rules)
 
 
@@ -115,6 +126,30 @@ tbody th{{font-weight:500}}
 .scale .step{{padding:1px 7px;font-size:12px;
  background:rgb(var(--local-rgb)/calc(var(--share,0)*.95 + .045))}}
 {_shades()}
+{_heat()}
+.h0{{fill:var(--faint);opacity:.07}}
+.heat{{display:block;max-width:100%;height:auto;font-size:12px}}
+.heat .name{{fill:var(--text)}}
+.heat .name.attacker{{fill:var(--attacker);font-weight:640}}
+.cross{{fill:none;stroke:var(--received);stroke-width:2;stroke-linecap:round}}
+.wide-drawing{{overflow-x:auto}}
+.ramp{{width:120px;height:12px;border-radius:3px}}
+.ramp.short{{width:12px}}
+.attacking{{color:var(--attacker);font-weight:640}}
+.pair{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,330px),1fr));gap:20px}}
+.pair figure{{margin:0;min-width:0;max-width:560px}}
+figcaption{{font-size:13.5px;color:var(--faint);margin:0 0 6px}}
+.step polyline{{fill:none;stroke:var(--local);stroke-width:1.4;opacity:.55;stroke-linejoin:round}}
+.step circle{{fill:var(--local);opacity:.55}}
+.step:hover polyline{{opacity:1;stroke-width:2.6}}
+.step.crowd polyline{{opacity:1;stroke-width:2.2}}
+.step.apart polyline{{stroke:var(--received);opacity:1;stroke-width:2}}
+.step.apart circle{{fill:var(--received);opacity:1}}
+.step.attacker polyline{{stroke:var(--attacker)}}
+.step.attacker circle{{fill:var(--attacker)}}
+.zero{{stroke:var(--faint)}}
+.detail{{white-space:normal;min-width:180px;overflow-wrap:anywhere;color:var(--faint)}}
+.standing{{margin-left:8px;color:var(--warning);font-size:12.5px}}
 .facts{{display:grid;grid-template-columns:repeat(3,1fr);gap:0 32px;margin:0;font-size:14.5px}}
 .facts div{{display:flex;justify-content:space-between;gap:16px;padding:7px 0;
  border-bottom:1px solid var(--line);min-width:0}}
@@ -127,7 +162,8 @@ footer{{margin-top:48px;font-size:13px;color:var(--faint)}}
 @media (max-width:820px){{.tiles{{grid-template-columns:repeat(2,1fr)}}
  .tile.received,.tile.local{{grid-column:span 1}}
  .facts{{grid-template-columns:1fr 1fr}}.spark,.samples{{display:none}}}}
-@media (max-width:660px){{.wide{{display:none}}.narrow{{display:block;max-width:480px}}}}
+@media (max-width:660px){{.heat{{max-width:none}}.wide{{display:none}}
+ .narrow{{display:block;max-width:480px}}}}
 @media (max-width:560px){{main{{padding:24px 14px 48px}}h1{{font-size:27px}}
  .lede{{font-size:15.5px}}h2{{margin-top:36px}}
  .card{{padding:12px}}.card.scroll{{padding:0}}

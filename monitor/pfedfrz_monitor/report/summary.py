@@ -40,29 +40,29 @@ class BytesSummary(TypedDict):
 class FaultsSummary(TypedDict):
     """What went wrong on purpose."""
 
-    profile: str
+    profile: str | None
     injected: dict[str, int]
 
 
 class Summary(TypedDict):
-    """The content of summary.json."""
+    """The content of summary.json; None, or nothing in a list, for what nobody knows."""
 
     format: int
-    method: str
-    dataset: str
+    method: str | None
+    dataset: str | None
     dataset_source: str
     alpha: float | None
-    model: str
-    personal: str
+    model: str | None
+    personal: str | None
     devices: int
-    attackers: int
+    attackers: int | None
     attacker_devices: list[str]
     attack: str | None
-    rounds: int
+    rounds: int | None
     rounds_completed: int
-    seed: int
-    runtime: str
-    broker: str
+    seed: int | None
+    runtime: str | None
+    broker: str | None
     accuracy: dict[str, AccuracySummary]
     updates: UpdatesSummary
     bytes: BytesSummary
@@ -72,6 +72,9 @@ class Summary(TypedDict):
     details: dict[str, str]
     notes: list[str]
     command: str
+    federation: str
+    state: str
+    environment: dict[str, str]
 
 
 def summarize(record: RunRecord) -> Summary:
@@ -105,6 +108,9 @@ def summarize(record: RunRecord) -> Summary:
         details=dict(settings.details),
         notes=list(record.notes),
         command=settings.command,
+        federation=settings.federation,
+        state=record.state.value,
+        environment=dict(record.environment),
     )
 
 

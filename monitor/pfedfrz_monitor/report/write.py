@@ -27,15 +27,14 @@ class ReportFiles:
     plots: tuple[Path, ...]
 
 
-def write_report(record: RunRecord, directory: Path) -> ReportFiles:
+def write_report(record: RunRecord, directory: Path, *, with_plots: bool = True) -> ReportFiles:
     """Write the whole report into `directory`, which is made; files that are there are replaced.
 
-    Each file appears whole or not at all, and summary.json last: where it is, the rest is too.
+    The plots need matplotlib, and nothing else does. Each file appears whole or not at all, and
+    summary.json last: where it is, the rest is too.
     Raises OperationError when the disk refuses.
     """
-    # Imported here: matplotlib takes half a second to load, and a run starts without it.
-    from .plots import accuracy_plot, label_mix_plot
-
+    plots = _plots(record) if with_plots else {}
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -45,16 +44,25 @@ def write_report(record: RunRecord, directory: Path) -> ReportFiles:
         rounds=directory / "rounds.csv",
         devices=directory / "devices.csv",
         page=directory / "report.html",
-        plots=(directory / "accuracy.png", directory / "label_mix.png"),
+        plots=tuple(directory / name for name in plots),
     )
     contents = (
         (files.rounds, encode_rounds(record)),
         (files.devices, encode_devices(record)),
-        (files.plots[0], accuracy_plot(record)),
-        (files.plots[1], label_mix_plot(record)),
+        *((directory / name, content) for name, content in plots.items()),
         (files.page, encode_page(record)),
         (files.summary, encode_summary(record)),
     )
     for path, content in contents:
         write_atomically(path, content)
     return files
+
+
+def _plots(record: RunRecord) -> dict[str, bytes]:
+    # Imported here: matplotlib takes half a second to load, and a run starts without it.
+    from .plots import accuracy_plot, label_mix_plot
+
+    plots = {"accuracy.png": accuracy_plot(record)}
+    if record.classes:
+        plots["label_mix.png"] = label_mix_plot(record)
+    return plots

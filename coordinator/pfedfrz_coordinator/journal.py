@@ -120,12 +120,15 @@ def _round_row(row: tuple[int, str, int, float, float | None, str | None]) -> Ro
 class Journal:
     """The journal of one federation, in one file."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Open, and make if need be; OperationError when the file cannot be used."""
+    def __init__(self, path: Path, *, read_only: bool = False, any_thread: bool = False) -> None:
+        """Open, and make if need be; OperationError when the file cannot be used.
+
+        With `any_thread` a reader's threads may take turns, each alone while it reads.
+        """
         self._path = path
         try:
             if read_only:
-                self._db = open_read_only(path)
+                self._db = open_read_only(path, any_thread=any_thread)
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._db = sqlite3.connect(path, isolation_level=None)

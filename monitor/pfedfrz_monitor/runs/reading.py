@@ -31,7 +31,7 @@ from ..report.records import (
 from .description import DescribedDevice, RunDescription
 from .place import RunPlace
 
-__all__ = ["read_record", "record_of"]
+__all__ = ["read_record", "record_of", "state_of"]
 
 Members = Mapping[int, Mapping[str, DeviceRow]]
 
@@ -112,7 +112,6 @@ def record_of(
         )
         for device in known
     )
-    is_open = len(rows) > len(closed)
     return RunRecord(
         settings,
         devices,
@@ -126,23 +125,25 @@ def record_of(
             Refusal(r.round, r.device, r.reason.value, r.detail, r.payload_bytes, r.at)
             for r in journal.reject_rows()
         ),
-        _state(len(trained), is_open, last is not None, settings.rounds, circumstances),
+        state_of(journal, circumstances, settings.rounds),
         _environment(description, circumstances),
     )
 
 
-def _state(
-    trained: int,
-    is_open: bool,
-    is_evaluated: bool,
-    rounds: int | None,
-    circumstances: Circumstances | None,
+def state_of(
+    journal: Journal, circumstances: Circumstances | None = None, rounds: int | None = None
 ) -> RunState:
-    if is_open:
+    """Whether the rounds are over, of which `rounds` of training were wanted; never RUNNING, which
+    a journal cannot tell.
+    """
+    rows = journal.rounds()
+    if rounds is None and circumstances is not None:
+        rounds = circumstances.rounds.rounds
+    if not rows or any(row.closed_at is None for row in rows):
         return RunState.INTERRUPTED
-    if is_evaluated:
-        more = rounds is not None and trained < rounds
-        return RunState.INTERRUPTED if more else RunState.FINISHED
+    trained = sum(row.purpose is Purpose.TRAIN for row in rows)
+    if rows[-1].purpose is Purpose.EVALUATE:
+        return RunState.FINISHED if trained >= (rounds or 0) else RunState.INTERRUPTED
     ends_without = circumstances is not None and not circumstances.rounds.evaluate
     over = ends_without and rounds is not None and trained >= rounds
     return RunState.FINISHED if over else RunState.INTERRUPTED

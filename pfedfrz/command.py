@@ -32,6 +32,7 @@ _COMMANDS = {
     "pause": "open no further round of a federation",
     "resume": "open rounds of a paused federation again",
     "report": "make the report of a federation from its journal, at any time",
+    "runs": "list, compare and export the runs that are on the disk",
     "devices": "see, let in and keep out the devices of a federation",
     "device": "take part in a federation",
     "rotate-key": "give a device or the coordinator a new key",

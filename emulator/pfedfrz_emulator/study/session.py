@@ -13,10 +13,13 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
 
+from pfedfrz_coordinator.circumstances import environment
+from pfedfrz_monitor.runs import StudyDescription
 from pfedfrz_protocol import ConfigurationError, OperationError
 from pfedfrz_storage import lock_directory
 
@@ -93,11 +96,17 @@ def run_session(
         for note in study.notes:
             say(console, f"warning: {note}", "bold yellow")
         check_data(study, folders)
+        _describe(study, command).save(out)
         work = measure_work(study, folders, out / "work.json")
         with _executor(engine, folders, workers) as executor:
             records = _run(study, executor, folders, out, go_on, console)
         results = collect(study, records, work, command)
         return StudyOutcome(results, write_study_report(results, out))
+
+
+def _describe(study: Study, command: str) -> StudyDescription:
+    started_at = datetime.now().astimezone().isoformat(timespec="seconds")
+    return StudyDescription(study.name, command, len(study.cells), started_at, environment())
 
 
 def _run(

@@ -21,7 +21,8 @@ from pfedfrz_emulator.experiment import Experiment
 from pfedfrz_emulator.memory_fleet import MemoryFleet
 from pfedfrz_emulator.preparation import prepare_fleet
 from pfedfrz_emulator.run_record import RunCircumstances, make_run_record
-from pfedfrz_monitor.report import summarize
+from pfedfrz_monitor.report import RunState, encode_page, summarize
+from pfedfrz_monitor.runs import find_place, read_record
 from pfedfrz_protocol import METHODS, ConfigurationError, Hyperparameters, OperationError
 from pfedfrz_transport import BrokerAddress, Message, MqttLink
 
@@ -107,6 +108,12 @@ def test_the_page_stands_alone(attacked: Run) -> None:
     assert "default-src 'none'" in page
     fetched = re.findall(r"""(?:\bsrc=|\bhref=|\burl\(|@import)\s*["']?([^"'>)\s]*)""", page)
     assert [target for target in fetched if not target.startswith(("data:", "#"))] == []
+
+
+def test_the_same_report_can_be_made_later_from_the_journal(attacked: Run) -> None:
+    again = read_record(find_place(attacked.directory / "coordinator"))
+    assert summarize(again) == attacked.summary
+    assert encode_page(again) == attacked.result.files.page.read_bytes()
 
 
 def test_what_was_said_is_a_line_each(attacked: Run) -> None:
@@ -225,9 +232,14 @@ def test_a_run_that_fails_leaves_its_logs_and_no_report(tmp_path: Path) -> None:
         run(wild, tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {"broker", "coordinator", "coordinator.toml", "data", "devices", "logs"} | {
-        "model.pfz"
+        "model.pfz",
+        "run.json",
     }
     assert (tmp_path / "run" / "logs" / "coordinator.log").stat().st_size > 0
+    record = read_record(find_place(tmp_path / "run"))
+    assert record.state is RunState.INTERRUPTED
+    assert (record.settings.dataset, len(record.devices)) == ("digits", 2)
+    assert b"0 of 2 rounds were completed" in encode_page(record)
 
 
 def test_attackers_in_processes_of_their_own_meet_before_they_upload(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def steps_section(record: RunRecord) -> list[Child]:
         apart = "No device is far from the others."
     about = (
         "What each accepted update would change in the shared weights. One that pulls against the "
-        f"others has a cosine below 0. {apart}"
+        f"step that the model took has a cosine below 0. {apart}"
     )
     both = element("div", {"class": "card pair"}, *charts)
     return [heading("Updates"), element("p", {"class": "about"}, about), both]

@@ -324,10 +324,11 @@ class Journal:
             time.time(), body, number,
         )  # fmt: skip
 
-    def rounds(self) -> list[RoundRow]:
-        """All rounds in order."""
+    def rounds(self, *, with_metrics: bool = True) -> list[RoundRow]:
+        """All rounds in order; their numbers, which are most of it, only where they are wanted."""
+        query = _ROUND_QUERY if with_metrics else _ROUND_QUERY.replace("metrics", "NULL")
         with self._reading():
-            return [_round_row(row) for row in self._run(f"{_ROUND_QUERY} ORDER BY number")]
+            return [_round_row(row) for row in self._run(f"{query} ORDER BY number")]
 
     def closed_rounds(self, most: int) -> list[RoundRow]:
         """The last closed rounds, `most` at most, in order."""

@@ -77,7 +77,7 @@ class Timeline:
     @property
     def limits(self) -> tuple[float, float]:
         """The first and the last moment; equal where nothing has happened."""
-        rows = self.journal.rounds()
+        rows = self.journal.rounds(with_metrics=False)
         if not rows:
             return 0.0, 0.0
         began = rows[0].opened_at
@@ -103,7 +103,8 @@ class Timeline:
             rejects[reject.round].append(reject)
         known, standings = set[str](), self._memberships(began, end)
         standing = next(standings, None)
-        for row in self.journal.rounds():
+        for told in self.journal.rounds(with_metrics=False):
+            row = self.journal.round(told.number) or told
             for moment in self._round(row, rejects[row.number], known, bundle):
                 while standing is not None and standing.at <= moment.at:
                     yield standing

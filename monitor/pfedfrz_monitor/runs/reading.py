@@ -136,7 +136,7 @@ def state_of(
     """Whether the rounds are over, of which `rounds` of training were wanted; never RUNNING, which
     a journal cannot tell.
     """
-    rows = journal.rounds()
+    rows = journal.rounds(with_metrics=False)
     if rounds is None and circumstances is not None:
         rounds = circumstances.rounds.rounds
     if not rows or any(row.closed_at is None for row in rows):
@@ -204,7 +204,7 @@ def _part(row: RoundRow, member: DeviceRow | None) -> Part | None:
     return Part(
         member.status,
         member.norm,
-        row.metrics.update_cosines.get(member.device) if row.metrics else None,
+        _cosine(row, member),
         member.payload_bytes,
         report.downloaded_bytes if report else 0,
         report.train_s if report else 0.0,
@@ -212,6 +212,12 @@ def _part(row: RoundRow, member: DeviceRow | None) -> Part | None:
         report.loss if report else None,
         member.stale,
     )
+
+
+def _cosine(row: RoundRow, member: DeviceRow) -> float | None:
+    if member.cosine is None and row.metrics is not None:
+        return row.metrics.update_cosines.get(member.device)
+    return member.cosine
 
 
 def _round(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from page_reader import Page
 
-from pfedfrz_monitor.report import RunRecord, encode_page
+from pfedfrz_monitor.report import Part, Refusal, RunRecord, encode_page
 
 
 def test_the_page_shows_the_run(record: RunRecord) -> None:
@@ -78,9 +78,22 @@ def test_whatever_is_put_into_it_is_escaped(record: RunRecord) -> None:
         started_at=HOSTILE,
         details=((HOSTILE, HOSTILE),),
     )
-    devices = tuple(replace(device, device=HOSTILE) for device in record.devices)
+    parts = (Part("accepted", 1.0, 0.5), Part("accepted", 1.0, 0.5))
+    record = replace(
+        record,
+        devices=tuple(replace(d, parts=parts, standing="waiting") for d in record.devices),
+        refusals=(Refusal(1, "gone", "late", "too late", 0, 1.0),),
+        environment={"python": "3.11"},
+    )
+    devices = tuple(replace(d, device=HOSTILE, standing=HOSTILE) for d in record.devices)
     hostile = replace(
-        record, settings=settings, devices=devices, notes=(HOSTILE,), rejected={HOSTILE: 1}
+        record,
+        settings=settings,
+        devices=devices,
+        notes=(HOSTILE,),
+        rejected={HOSTILE: 1},
+        refusals=(Refusal(1, f"{HOSTILE}gone", HOSTILE, HOSTILE, 0, 1.0),),
+        environment={"python": HOSTILE},
     )
     clean, page = Page(encode_page(record)), Page(encode_page(hostile))
     extra = len(page.tags) - len(clean.tags)

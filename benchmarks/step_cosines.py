@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pfedfrz_coordinator.aggregation import aggregate, find_rule
+from pfedfrz_coordinator.aggregation import Mean, aggregate, find_rule
 from pfedfrz_coordinator.step_cosines import step_cosines
 from pfedfrz_coordinator.update_store import UpdateStore
 
@@ -51,12 +51,13 @@ def main() -> int:
         for name in (options.rule,) if options.rule else RULES:
             rule = find_rule(name)
             weights = [1.0] * options.clients
+            shares = [1 / options.clients] * options.clients
             merging, pulling = list[float](), list[float]()
             for _ in range(options.repeats):
                 begin = time.process_time()
                 model = aggregate(rule, rows, weights, reference=base)
                 made = time.process_time()
-                step_cosines(rows, base, model)
+                step_cosines(rows, shares, base, model, is_mean=isinstance(rule, Mean))
                 merging.append(made - begin)
                 pulling.append(time.process_time() - made)
             merge_s, pull_s = statistics.median(merging), statistics.median(pulling)

@@ -51,6 +51,8 @@ _ROUND_S = (
 _AGGREGATION_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _STATISTICS = ("min", "median", "max")
 _NONE = "none"
+_AGAINST = -0.1
+"""Honest updates of devices whose data differ are around 0, some a little below."""
 
 
 @dataclass(frozen=True)
@@ -177,10 +179,10 @@ class PrometheusInstruments:
             "update_norm", "Lengths of the last model's updates' steps.", "statistic"
         )
         self._cosine = self._gauge(
-            "update_cosine", "Cosines of these steps to the step of the model.", "statistic"
+            "update_cosine", "Cosines of these steps to the mean of the others.", "statistic"
         )
         self._opposed = self._gauge(
-            "updates_opposed", "Updates of the last model that pulled against it."
+            "updates_opposed", "Updates of the last model whose cosine was below -0.1."
         )
 
     def look(self, situation: Situation) -> None:
@@ -250,7 +252,7 @@ class PrometheusInstruments:
             cosines = metrics.update_cosines.values()
             _summarize(self._norm, list(metrics.update_norms.values()))
             _summarize(self._cosine, list(cosines))
-            self._opposed.set(sum(cosine < 0 for cosine in cosines))
+            self._opposed.set(sum(cosine < _AGAINST for cosine in cosines))
 
     def _count_ignored(self, ignored: Mapping[RejectReason, int]) -> None:
         for reason, count in ignored.items():
@@ -276,7 +278,7 @@ class _DeviceGauges:
         self._received = gauge("received_accuracy_ratio", "Its accuracy before training.")
         self._local = gauge("local_accuracy_ratio", "Its accuracy after training.")
         self._norm = gauge("update_norm", "Length of its update's step.")
-        self._cosine = gauge("update_cosine", "Cosine of its step to the step of the model.")
+        self._cosine = gauge("update_cosine", "Cosine of its step to the mean of the others.")
 
     def show(self, metrics: RoundMetrics, members: Sequence[DeviceRow]) -> None:
         """The devices of a round in place of those of the round before.

@@ -24,7 +24,7 @@ from pfedfrz_protocol import (
 )
 
 from .acceptance import Passed
-from .aggregation import AggregationRule, ExactSum, aggregate, round_seed
+from .aggregation import AggregationRule, ExactSum, Mean, aggregate, round_seed
 from .checkpoints import Checkpoints
 from .epochs import seconds_since_2020
 from .flat import flatten, unflatten
@@ -233,7 +233,9 @@ class CoordinatorState:
             seed=round_seed(seed, round_number),
         )
         shared = self._keep_model(round_number, merged)
-        self._record_cosines(round_number, devices, updates, merged)
+        shares = _shares([samples[device] for device in devices])
+        is_mean = isinstance(rule, Mean)
+        self._record_cosines(round_number, devices, updates, shares, merged, is_mean=is_mean)
         return shared
 
     def finish_mean(self, round_number: int, local: Sequence[str], total: ExactSum) -> Parameters:
@@ -253,7 +255,8 @@ class CoordinatorState:
             total.add(here.difference(place), samples[device])
         merged = total.mean(base)
         shared = self._keep_model(round_number, merged)
-        self._record_cosines(round_number, local, here, merged)
+        shares = [samples[device] / total.samples for device in local]
+        self._record_cosines(round_number, local, here, shares, merged, is_mean=True)
         return shared
 
     def _record_cosines(
@@ -261,12 +264,15 @@ class CoordinatorState:
         round_number: int,
         devices: Sequence[str],
         updates: StoredUpdates,
+        shares: Sequence[float],
         merged: NDArray[np.float32],
+        *,
+        is_mean: bool,
     ) -> None:
-        """Write down how each update stands to the step of the model, while they are here."""
+        """Write down how each update stands to the mean of the others, while they are here."""
         if updates.base is None:
             return
-        cosines = step_cosines(updates, updates.base, merged)
+        cosines = step_cosines(updates, shares, updates.base, merged, is_mean=is_mean)
         known = {d: c for d, c in zip(devices, cosines, strict=True) if c is not None}
         self.journal.record_cosines(round_number, known)
 
@@ -293,3 +299,8 @@ class CoordinatorState:
         if row is None:
             raise OperationError(f"round {round_number} was never written down")
         return row
+
+
+def _shares(samples: Sequence[int]) -> list[float]:
+    whole = sum(samples)
+    return [count / whole for count in samples]

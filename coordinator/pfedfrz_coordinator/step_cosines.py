@@ -1,23 +1,25 @@
-"""Which way each update of a round pulls, against the way that the model went.
+"""Which way each update of a round pulls, against the way that the others pull together.
 
-    c_i = <x_i - S, S' - S> / (|x_i - S| |S' - S|)
+    c_i = <x_i - S, M - w_i (x_i - S)> / (|x_i - S| |M - w_i (x_i - S)|),   M = sum_i w_i (x_i - S)
 
-with the updates x_i, the model S that the round began with and the model S' that it made. An honest
-update has some positive cosine, a small one where the data of devices differ; one that pulls
-against the others is below 0. For a late update x_i is what it counts as, which has the direction
-of its own step (`staleness.py`).
+with the updates x_i, the model S that the round began with, and weights w_i by sample counts. An
+update's own part is taken out of the mean: among ten that have nothing in common each would
+otherwise seem to agree with the rest, at 1 / sqrt(10), also one that does the opposite of what it
+should. Whatever rule makes the model, it is the mean that an update is held against. For a late
+update x_i is what it counts as, which has the direction of its own step (`staleness.py`).
 
 What it costs may not grow to what the model itself costs. Of a model with more than 16,384
 parameters one run of 64 neighbours in every k is looked at, k being the fewest that leave no more
 than that: the cosine is then an estimate with a standard error of about 0.008. Which runs follows
-from S', so that nobody who sends an update can know it, and the same updates give the same numbers.
+from the model that was made, so that nobody who sends an update can know it, and the same updates
+give the same numbers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -38,6 +40,7 @@ _READ_AT_ONCE = 1 << 20
 """Numbers, about."""
 _WORTH_A_THREAD = 1 << 20
 """With fewer numbers a thread takes longer to start than it saves."""
+_ROUNDING = 1e-10
 _Number = TypeVar("_Number", bound=np.floating)
 with np.errstate(invalid="ignore"):  # arm64 tells of the signalling NaNs among them
     _HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float64)
@@ -45,27 +48,37 @@ with np.errstate(invalid="ignore"):  # arm64 tells of the signalling NaNs among 
 
 
 def step_cosines(
-    updates: StoredUpdates, base: NDArray[np.float32], model: NDArray[np.float32]
+    updates: StoredUpdates,
+    shares: Sequence[float],
+    base: NDArray[np.float32],
+    model: NDArray[np.float32],
+    *,
+    is_mean: bool,
 ) -> list[float | None]:
     """c_i of every update, -1 to 1; None where a step has no length, or none that is finite.
 
-    `base` and `model` `(parameters,)` float32 are S and S'. One pass over the updates, some columns
-    of one at a time; sums are float64, in an order that the number of threads does not change.
-    OperationError when an update cannot be read.
+    `shares` are the weights w_i, which are 1 together with those of updates that are elsewhere;
+    `base` and `model` `(parameters,)` float32 are S and what the round made. Where the model is the
+    mean, M is its step and one pass over the updates is enough; otherwise M is made of them first.
+    Some columns of one update at a time; sums are float64, in an order that the number of threads
+    does not change. OperationError when an update cannot be read.
     """
     every = max(1, -(-updates.parameters // _MOST_LOOKED_AT))
     digest = hashlib.sha256(model.view(np.uint8).data).digest()
     look = _Look(updates, base, every, int.from_bytes(digest[:8], "big") % every)
-    step = np.concatenate([np.empty(0), *(look.step_of(model, *ends) for ends in look.stretches())])
-    length = math.sqrt(float(np.dot(step, step)))
-    if not (length > 0 and math.isfinite(length)):
-        return [None] * updates.clients
+    step = look.step_of(model) if is_mean else look.mean_step(shares)
+    square_m = float(np.dot(step, step))
 
     def cosine(client: int) -> float | None:
         product, square = look.products(client, step)
-        if not (square > 0 and math.isfinite(square)):
+        w = shares[client]
+        # <x, M - w x> and |M - w x|^2: what the others have done, without looking at them again.
+        against = product - w * square
+        others = square_m - 2 * w * product + w * w * square
+        # What is left of M where there are no others is rounding.
+        if not (square > 0 and others > _ROUNDING * square_m and math.isfinite(square + others)):
             return None
-        return max(-1.0, min(1.0, product / math.sqrt(square) / length))
+        return max(-1.0, min(1.0, against / math.sqrt(square) / math.sqrt(others)))
 
     worth = updates.clients * len(step) // _WORTH_A_THREAD
     threads = max(1, min(available_cores(), worth))
@@ -93,25 +106,39 @@ class _Look:
             yield start, min(start + width, self.updates.parameters)
 
     def products(self, client: int, step: NDArray[np.float64]) -> tuple[float, float]:
-        """<x_i - S, S' - S> and |x_i - S|^2 of what is looked at."""
+        """<x_i - S, M> and |x_i - S|^2 of what is looked at."""
         product = square = 0.0
         place = 0
-        for start, stop in self.stretches():
-            numbers = self._runs(self.updates.as_kept(client, start, stop))
-            if numbers.dtype == np.float16:
-                # No index can be out of bounds; with "raise" numpy would make a copy first.
-                own = np.take(_HALVES, numbers.view(np.uint16).astype(np.intp), mode="clip")
-            else:
-                own = np.subtract(numbers, self._runs(self.base[start:stop]), dtype=np.float64)
+        for own in self.own(client):
             product += float(np.dot(own, step[place : place + len(own)]))
             square += float(np.dot(own, own))
             place += len(own)
         return product, square
 
-    def step_of(self, model: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float64]:
+    def step_of(self, model: NDArray[np.float32]) -> NDArray[np.float64]:
         """model - S of what is looked at, float64."""
-        here = slice(start, stop)
-        return np.subtract(self._runs(model[here]), self._runs(self.base[here]), dtype=np.float64)
+        parts = [np.empty(0)]
+        for start, stop in self.stretches():
+            runs = self._runs(model[start:stop]), self._runs(self.base[start:stop])
+            parts.append(np.subtract(*runs, dtype=np.float64))
+        return np.concatenate(parts)
+
+    def mean_step(self, shares: Sequence[float]) -> NDArray[np.float64]:
+        """sum_i w_i (x_i - S) of what is looked at, float64."""
+        total = np.zeros_like(self.step_of(self.base))
+        for client, share in enumerate(shares):
+            total += share * np.concatenate([np.empty(0), *self.own(client)])
+        return total
+
+    def own(self, client: int) -> Iterator[NDArray[np.float64]]:
+        """x_i - S of what is looked at, stretch by stretch."""
+        for start, stop in self.stretches():
+            numbers = self._runs(self.updates.as_kept(client, start, stop))
+            if numbers.dtype == np.float16:
+                # No index can be out of bounds; with "raise" numpy would make a copy first.
+                yield np.take(_HALVES, numbers.view(np.uint16).astype(np.intp), mode="clip")
+            else:
+                yield np.subtract(numbers, self._runs(self.base[start:stop]), dtype=np.float64)
 
     def _runs(self, numbers: NDArray[_Number]) -> NDArray[_Number]:
         """Those of a stretch that are looked at."""

@@ -33,7 +33,7 @@ class Cell:
     norm: float | None = None
     """L2 norm of its update's step."""
     cosine: float | None = None
-    """Cosine of its update's step to the step that the model took."""
+    """Cosine of its update's step to the mean of the others'."""
 
 
 @dataclass(slots=True)

@@ -375,7 +375,7 @@ class RoundMetrics(_Message, frozen=True):
     ignored: dict[RejectReason, Count] = {}
     """Messages since the round before that were not even looked into, by reason."""
     update_cosines: dict[Name, Cosine] = {}
-    """Cosine between each accepted update's step S_i - S and the step that the model took. An
+    """Cosine between each accepted update's step S_i - S and the mean of the others' steps. An
     update that pulls against the others is below 0."""
     train_s: Seconds = 0.0
     """Seconds of training, summed over the devices that reported."""

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ RANDOM = np.random.default_rng(7)
 
 
 def stored(
-    folder: Path, updates: dict[str, NDArray[np.floating]], base: NDArray[np.float32]
+    folder: Path, updates: Mapping[str, NDArray[np.floating]], base: NDArray[np.float32]
 ) -> StoredUpdates:
     store = UpdateStore(folder)
     for name, numbers in updates.items():
@@ -22,22 +23,67 @@ def stored(
     return store.open(1, list(updates), len(base), base)
 
 
-def plainly(step: NDArray[np.floating], moved: NDArray[np.floating]) -> float:
-    a, b = step.astype(np.longdouble), moved.astype(np.longdouble)
-    return float((a * b).sum() / np.sqrt((a * a).sum()) / np.sqrt((b * b).sum()))
+def plainly(steps: Sequence[NDArray[np.floating]], shares: Sequence[float]) -> list[float]:
+    """The definition, in long double: each step against what all the others make together."""
+    found = []
+    for place, step in enumerate(steps):
+        own = step.astype(np.longdouble)
+        others = sum(
+            share * other.astype(np.longdouble)
+            for n, (share, other) in enumerate(zip(shares, steps, strict=True))
+            if n != place
+        )
+        lengths = np.sqrt((own * own).sum()) * np.sqrt((others * others).sum())
+        found.append(float((own * others).sum() / lengths))
+    return found
 
 
-@pytest.mark.parametrize("size", [1, 15, 4096, 16_384])
-def test_a_model_that_is_not_large_is_looked_at_whole(tmp_path: Path, size: int) -> None:
+def mean_of(
+    base: NDArray[np.float32], steps: Sequence[NDArray[np.floating]], shares: Sequence[float]
+) -> NDArray[np.float32]:
+    moved = sum(share * step.astype(np.float64) for share, step in zip(shares, steps, strict=True))
+    model: NDArray[np.float32] = (base + moved).astype(np.float32)
+    return model
+
+
+@pytest.mark.parametrize("is_mean", [True, False])
+@pytest.mark.parametrize("size", [15, 4096, 16_384])
+def test_each_update_is_held_against_what_the_others_make_together(
+    tmp_path: Path, size: int, is_mean: bool
+) -> None:
     base = RANDOM.standard_normal(size, np.float32)
-    steps = [RANDOM.standard_normal(size).astype(np.float16) for _ in range(3)]
-    model = base + np.float32(0.1) * steps[0].astype(np.float32)
-    whole = (base + 3 * steps[1]).astype(np.float32)
-    rows = stored(tmp_path, {"a": steps[0], "b": whole, "c": steps[2], "d": -steps[0]}, base)
-    found = step_cosines(rows, base, model)
-    moved = model.astype(np.float64) - base
-    owns = [steps[0], whole.astype(np.float64) - base, steps[2], -steps[0]]
-    assert found == pytest.approx([plainly(own, moved) for own in owns], abs=1e-12)
+    halves = [RANDOM.standard_normal(size).astype(np.float16) for _ in range(3)]
+    whole = (base + 3 * halves[1]).astype(np.float32)
+    rows = stored(tmp_path, {"a": halves[0], "b": whole, "c": halves[2], "d": -halves[0]}, base)
+    steps = [halves[0], whole.astype(np.float64) - base, halves[2], -halves[0]]
+    shares = [0.1, 0.2, 0.3, 0.4]
+    # A robust rule's model may lie anywhere: it says nothing of the mean.
+    model = mean_of(base, steps, shares) if is_mean else base + 1
+    found = step_cosines(rows, shares, base, model, is_mean=is_mean)
+    assert found == pytest.approx(plainly(steps, shares), abs=1e-4 if is_mean else 1e-12)
+
+
+def test_updates_that_have_nothing_in_common_agree_with_nobody(tmp_path: Path) -> None:
+    """Each is a tenth of the mean: held against the mean itself it would be at 0.3."""
+    base = np.zeros(10, np.float32)
+    steps = {f"d{n}": np.eye(10, dtype=np.float16)[n] for n in range(10)}
+    rows = stored(tmp_path, steps, base)
+    model = mean_of(base, list(steps.values()), [0.1] * 10)
+    found = step_cosines(rows, [0.1] * 10, base, model, is_mean=True)
+    assert found == pytest.approx([0.0] * 10, abs=1e-6)
+
+
+def test_one_that_turns_its_step_round_is_below_zero_and_the_honest_above(tmp_path: Path) -> None:
+    base = np.zeros(2000, np.float32)
+    common = RANDOM.standard_normal(2000)
+    honest = [(common + RANDOM.standard_normal(2000)).astype(np.float16) for _ in range(5)]
+    steps = [*honest[:4], -honest[4]]
+    rows = stored(tmp_path, {f"d{n}": step for n, step in enumerate(steps)}, base)
+    model = mean_of(base, steps, [0.2] * 5)
+    *others, turned = step_cosines(rows, [0.2] * 5, base, model, is_mean=True)
+    assert turned is not None
+    assert turned < -0.5
+    assert all(c is not None and c > 0.2 for c in others)
 
 
 @pytest.mark.parametrize("size", [16_385, 50_000, 1_000_003])
@@ -45,14 +91,20 @@ def test_a_large_model_is_estimated_to_a_percent_or_so(tmp_path: Path, size: int
     """Layers differ in scale a hundredfold, and the attacker turns one of them alone."""
     scale = np.where(np.arange(size) < size // 3, 1.0, 0.01)
     direction = scale * RANDOM.standard_normal(size)
-    honest = (direction + scale * RANDOM.standard_normal(size)).astype(np.float16)
-    turned = honest * np.where(np.arange(size) < size // 3, -1, 1).astype(np.float16)
+    honest = [
+        (direction + scale * RANDOM.standard_normal(size)).astype(np.float16) for _ in range(3)
+    ]
+    turn = np.where(np.arange(size) < size // 3, -1, 1).astype(np.float16)
+    steps = [honest[0], honest[1], honest[2] * turn]
+    shares = [0.4, 0.4, 0.2]
     base = np.zeros(size, np.float32)
-    rows = stored(tmp_path, {"honest": honest, "turned": turned}, base)
-    model = direction.astype(np.float32)
-    expected = [plainly(honest, model), plainly(turned, model)]
-    assert expected == pytest.approx([0.707, -0.707], abs=0.02)
-    assert step_cosines(rows, base, model) == pytest.approx(expected, abs=0.05)
+    rows = stored(tmp_path, {f"d{n}": step for n, step in enumerate(steps)}, base)
+    model = mean_of(base, steps, shares)
+    expected = plainly(steps, shares)
+    assert expected[2] < -0.4
+    assert step_cosines(rows, shares, base, model, is_mean=True) == pytest.approx(
+        expected, abs=0.05
+    )
 
 
 def test_what_is_looked_at_in_turns_is_every_parameter_and_none_twice() -> None:
@@ -65,37 +117,40 @@ def test_what_is_looked_at_in_turns_is_every_parameter_and_none_twice() -> None:
     assert sorted(seen.tolist()) == numbers.tolist()
 
 
+@pytest.mark.parametrize("is_mean", [True, False])
 def test_reading_in_stretches_and_on_threads_changes_no_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_mean: bool
 ) -> None:
     size = 40_000
     base = RANDOM.standard_normal(size, np.float32)
     updates = {f"d{n}": RANDOM.standard_normal(size).astype(np.float16) for n in range(9)}
-    rows = stored(tmp_path, updates, base)
-    model = base + sum(u.astype(np.float32) for u in updates.values()) / np.float32(9)
-    alone = step_cosines(rows, base, model)
+    rows, shares = stored(tmp_path, updates, base), [1 / 9] * 9
+    model = mean_of(base, list(updates.values()), shares)
+    alone = step_cosines(rows, shares, base, model, is_mean=is_mean)
     monkeypatch.setattr(module, "_WORTH_A_THREAD", 1)
     monkeypatch.setattr(module, "available_cores", lambda: 4)
-    assert step_cosines(rows, base, model) == alone
+    assert step_cosines(rows, shares, base, model, is_mean=is_mean) == alone
     monkeypatch.setattr(module, "_READ_AT_ONCE", 64 * 50)
-    assert step_cosines(rows, base, model) == pytest.approx(alone, abs=1e-12)
+    again = step_cosines(rows, shares, base, model, is_mean=is_mean)
+    assert again == pytest.approx(alone, abs=1e-12)
 
 
-def test_a_step_without_a_length_has_no_cosine(tmp_path: Path) -> None:
+def test_an_update_without_a_length_or_without_others_has_no_cosine(tmp_path: Path) -> None:
     base = np.ones(8, np.float32)
     rows = stored(tmp_path, {"still": np.zeros(8, np.float16), "moves": base + 1}, base)
-    still, moves = step_cosines(rows, base, base + 1)
-    assert still is None
-    assert moves == pytest.approx(1.0)
-    assert step_cosines(rows, base, base) == [None, None]
+    for is_mean in (True, False):
+        found = step_cosines(rows, [0.5, 0.5], base, base + np.float32(0.5), is_mean=is_mean)
+        assert found == [None, None], "one does not move, and of the other no other does"
+    alone = stored(tmp_path / "alone", {"only": base + 1}, base)
+    assert step_cosines(alone, [1.0], base, base + 1, is_mean=True) == [None]
 
 
 def test_updates_at_the_end_of_float32_have_finite_cosines(tmp_path: Path) -> None:
     largest = float(np.finfo(np.float32).max)
     base = np.full(100, -largest, np.float32)
-    rows = stored(tmp_path, {"a": -base, "b": np.zeros(100, np.float32)}, base)
-    found = step_cosines(rows, base, -base)
-    assert found == pytest.approx([1.0, 1.0])
+    rows = stored(tmp_path, {"a": -base, "b": np.zeros(100, np.float32), "c": -base}, base)
+    found = step_cosines(rows, [1 / 3] * 3, base, -base, is_mean=False)
+    assert found == pytest.approx([1.0, 1.0, 1.0])
     assert all(c is not None and math.fabs(c) <= 1 for c in found)
 
 
@@ -104,4 +159,4 @@ def test_a_damaged_update_is_an_error(tmp_path: Path) -> None:
     rows = stored(tmp_path, {"a": base}, base)
     rows.paths[0].write_bytes(b"short")
     with pytest.raises(OperationError, match="damaged"):
-        step_cosines(rows, base, base + 1)
+        step_cosines(rows, [1.0], base, base + 1, is_mean=True)

@@ -40,14 +40,14 @@ def rounds_with_a_reject(
     """
     instruments = measure(lab, per_device=per_device)
     life, a, b, first = begin(lab, rounds=2, evaluate=evaluate)
-    for device in (a, b):
-        device.deliver(first, lab.payload(device, first, 1.0))
+    assert isinstance(b.deliver(first, nan(lab, b, first)), Rejected)
+    a.deliver(first, lab.payload(a, first, 1.0))
     second = a.expect(RoundAnnouncement)
     assert b.expect(RoundAnnouncement) == second
     topic = TOPICS.device("a", "event")
     a.link.publish(topic, signed(RoundFailed(1, first.epoch, "boot", "not mine"), topic, "b"))
-    assert isinstance(b.deliver(second, nan(lab, b, second)), Rejected)
     a.deliver(second, lab.payload(a, second, -3.0))
+    b.deliver(second, lab.payload(b, second, 5.0))
     last = a.expect(RoundAnnouncement) if evaluate else None
     for device in (a, b) if last else ():
         device.tell(Evaluated(last.round, last.epoch, "boot", LocalReport(10, 0.5)))

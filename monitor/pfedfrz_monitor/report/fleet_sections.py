@@ -54,7 +54,7 @@ def steps_section(record: RunRecord) -> list[Child]:
     """Lengths and cosines of updates; nothing where none was accepted."""
     titles = {
         StepKind.NORM: "Length of the step (L2 norm)",
-        StepKind.COSINE: "Cosine to the step that the model took",
+        StepKind.COSINE: "Cosine to the mean of the others",
     }
     charts, far = [], dict[str, None]()
     for kind, title in titles.items():
@@ -76,8 +76,8 @@ def steps_section(record: RunRecord) -> list[Child]:
     else:
         apart = "No device is far from the others."
     about = (
-        "What each accepted update would change in the shared weights. One that pulls against the "
-        f"step that the model took has a cosine below 0. {apart}"
+        "What each accepted update would change in the shared weights. One that pulls against "
+        f"the others has a cosine below 0. {apart}"
     )
     both = element("div", {"class": "card pair"}, *charts)
     return [heading("Updates"), element("p", {"class": "about"}, about), both]

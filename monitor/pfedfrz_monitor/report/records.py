@@ -114,7 +114,7 @@ class Part:
     norm: float | None = None
     """L2 norm of its update's step, of an accepted update."""
     cosine: float | None = None
-    """Cosine between its update's step and the step that the model took."""
+    """Cosine between its update's step and the mean of the others'."""
     uploaded_bytes: int = 0
     downloaded_bytes: int = 0
     train_s: float = 0.0

@@ -159,7 +159,11 @@ def _crowd(scale: _Scale, numbers: Sequence[int], series: Sequence[StepSeries]) 
 
 
 def _spoken(kind: StepKind, series: Sequence[StepSeries]) -> str:
-    what = "Length of updates" if kind is StepKind.NORM else "Cosine of updates to the model's step"
+    what = (
+        "Length of updates"
+        if kind is StepKind.NORM
+        else "Cosine of updates to the mean of the others"
+    )
     far = [one.device.device for one in series if one.stands_out]
     said = f"; far from the others: {', '.join(far[:_MOST_APART])}" if far else ""
     return f"{what} by round, {len(series)} devices{said}"

@@ -96,10 +96,7 @@ def state_of(view: FederationView, at: float) -> Happening:
     online = sum(d.presence is not Presence.OFFLINE for d in view.devices.values())
     number = max(view.rounds, default=0)
     opened = view.open_round
-    if not number:
-        where = "no round yet"
-    else:
-        where = f"round {number} {'open' if opened else 'closed'}"
+    where = f"round {number} {'open' if opened else 'closed'}" if number else "no round yet"
     there = count(len(view.devices), "device")
     text = f"{view.topics.federation}: {desired}, {where}, {online} of {there} online"
     facts: dict[str, Fact] = {

@@ -11,9 +11,8 @@ _ABSENT = "-"
 
 def percent(value: float | None) -> str:
     """A share of one as "71.2 %"; "-" for none."""
-    return (
-        _ABSENT if value is None or not math.isfinite(value) else f"{value:.1%}".replace("%", " %")
-    )
+    told = share(value)
+    return told if told == _ABSENT else f"{told} %"
 
 
 def share(value: float | None) -> str:

@@ -290,13 +290,13 @@ class MonitorApp(App[None]):
 
     def on_row_table_moved(self, moved: RowTable.Moved) -> None:
         """Another device is chosen, or another line."""
-        if moved.table.id == "devices" and moved.index < len(self._names):
+        if moved.table == "devices" and moved.index < len(self._names):
             self._chosen = self._names[moved.index]
         self._show_detail()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """What is told below the table is about what has the focus."""
-        if self.is_mounted and self.query("#detail"):
+        if self.query("#detail"):
             self._show_detail()
 
     # Keys

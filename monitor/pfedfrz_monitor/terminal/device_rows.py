@@ -247,7 +247,7 @@ def _key(view: FederationView, order: Order) -> Callable[[str], _SortKey]:
     if order is Order.NAME:
         return lambda name: ()
     if order is Order.LOCAL:
-        return lambda name: _first_least(devices[name].latest and devices[name].latest.local)
+        return lambda name: _first_least(_local(devices[name]))
     if order is Order.STAGE:
         stages = list(Stage)
         return lambda name: (-stages.index(devices[name].stage),)
@@ -255,6 +255,10 @@ def _key(view: FederationView, order: Order) -> Callable[[str], _SortKey]:
     if order is Order.COSINE:
         return lambda name: _first_least(cosines.get(name))
     return lambda name: (-_trouble(devices[name], cosines.get(name)),)
+
+
+def _local(device: DeviceView) -> float | None:
+    return device.latest.local if device.latest else None
 
 
 def _first_least(value: float | None) -> _SortKey:

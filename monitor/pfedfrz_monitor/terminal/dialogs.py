@@ -84,8 +84,8 @@ a  x  m             accept, quarantine, readmit the chosen device
 X                   revoke its key
 q                   quit
 
-trend: the accuracy after local training, round by round, up to 100 %; × is a
-refused or failed round. cosine: of its last update to the step that the model
+trend: the accuracy after local training, round by round, up to 100 %; a red
+cross is a refused or failed round. cosine: of its last update to the step that the model
 took; below zero it pulled against the others.
 rcvd: the model as it was received; local: after training on the device."""
 

@@ -48,10 +48,8 @@ def _text(view: FederationView, entry: Entry) -> str:
     here = view.rounds.get(entry.round)
     if entry.kind is Kind.ROUND and entry.text.endswith("closed") and here and here.brief:
         brief = here.brief
-        return (
-            f"{entry.text}: {brief.accepted}/{brief.selected} in, received "
-            f"{percent(brief.received_mean)}, local {percent(brief.local_mean)}"
-        )
+        means = f"{percent(brief.received_mean)}, then {percent(brief.local_mean)}"
+        return f"{entry.text}: {brief.accepted}/{brief.selected} in, {means}"
     if entry.kind is Kind.REJECTED:
         return f"rejected in round {entry.round}: {entry.text}"
     if entry.kind is Kind.FAILED:

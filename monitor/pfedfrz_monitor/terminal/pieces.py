@@ -13,7 +13,7 @@ from rich.cells import cell_len, set_cell_size
 __all__ = ["Line", "Piece", "Tone", "fit", "meter", "sparkline", "width_of"]
 
 _LEVELS = "▁▂▃▄▅▆▇█"
-_REJECTED = "×"
+_REJECTED = "\N{MULTIPLICATION SIGN}"
 
 
 class Tone(str, enum.Enum):

@@ -74,9 +74,10 @@ class RowTable(ScrollView, Generic[Row], can_focus=True):
     class Moved(Message):
         """The cursor is on another row."""
 
-        def __init__(self, table: RowTable[object], index: int) -> None:
+        def __init__(self, table: str | None, index: int) -> None:
             super().__init__()
             self.table = table
+            """Its id."""
             self.index = index
 
     def __init__(
@@ -171,7 +172,7 @@ class RowTable(ScrollView, Generic[Row], can_focus=True):
         index = max(0, min(index, self._count - 1))
         if index != self.cursor and self._count:
             self.show(self._count, index)
-            self.post_message(self.Moved(self, index))
+            self.post_message(self.Moved(self.id, index))
 
     def render_line(self, y: int) -> Strip:
         """One line of the screen."""

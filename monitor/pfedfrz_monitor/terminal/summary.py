@@ -19,6 +19,7 @@ __all__ = ["Rate", "Summary", "head_lines", "summarize"]
 
 _WINDOW_S = 5.0
 _METER_MOST = 48
+_ROOM_FOR_BROKER = 130
 
 
 class Rate:
@@ -154,7 +155,7 @@ def _broker(health: Health, rate: tuple[float, float], room: int) -> Line:
     if not health.connected:
         word = "not connected" if health.since else "connecting"
         return [("● ", Tone.BAD), (word, Tone.BAD)]
-    if room < 100:
+    if room < _ROOM_FOR_BROKER:
         return [("● ", Tone.GOOD), speed]
     since = duration(max(0.0, time.time() - health.since))
     return [("● ", Tone.GOOD), (f"{health.source} for {since}  ", Tone.DIM), speed]

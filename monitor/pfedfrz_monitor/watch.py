@@ -153,7 +153,10 @@ class LiveWatch:
         return self._link
 
     def hear(self, topic: str, heard: Callable[[bytes], None]) -> None:
-        """Hand what comes on a topic of somebody else to `heard`, on the watch's own thread."""
+        """Hand what is said on another topic to `heard`, on the watch's own thread.
+
+        Not what the broker retained.
+        """
         self._heard[topic] = heard
         self._link.subscribe(topic)
 
@@ -219,6 +222,10 @@ class LiveWatch:
 
     def _take(self, event: object) -> None:
         match event:
+            case Message(topic, payload, retained) if topic in self._heard:
+                # A request that somebody left there is no request of now.
+                if not retained:
+                    self._heard[topic](payload)
             case Message(topic, payload):
                 self._on_message(topic, payload)
             case LinkUp():
@@ -254,9 +261,6 @@ class LiveWatch:
         self._link.close(timeout_s=0.0)
 
     def _on_message(self, topic: str, payload: bytes) -> None:
-        if topic in self._heard:
-            self._heard[topic](payload)
-            return
         if self._operator is not None and topic == self._operator.answers:
             with contextlib.suppress(ProtocolError):
                 self._operator.hear(payload)

@@ -261,7 +261,7 @@ class MonitorApp(App[None]):
         width, height = self.size
         self.screen.set_class(width < _NARROW or height < _SHORT, "-too-small")
         self.query_one("#too-small", Static).update(
-            Content(f"{width}x{height} is too small: {_NARROW}x{_SHORT} is needed")
+            Content(f"too small: {width}x{height}, needs {_NARROW}x{_SHORT}")
         )
         self._share_height(height)
         below = self.query_one("#below")

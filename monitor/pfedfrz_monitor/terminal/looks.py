@@ -57,8 +57,9 @@ Screen { background: $background; color: $foreground; }
 #below .hidden { display: none; }
 #rounds, #log { width: 1fr; height: 100%; }
 #log { margin-left: 0; }
+#below.both #rounds { width: 42%; max-width: 84; }
 #below.both #log { margin-left: 2; }
-#too-small { display: none; align: center middle; height: 1fr; }
+#too-small { display: none; content-align: center middle; height: 1fr; }
 Screen.-too-small #too-small { display: block; }
 Screen.-too-small .whole { display: none; }
 Toast { max-width: 60; }

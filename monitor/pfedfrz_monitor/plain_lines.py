@@ -187,7 +187,7 @@ def _follow(
         now = concern(watch.health, federation, clock())
         if now != trouble:
             trouble = now
-            teller.tell(Happening(clock(), "watch", now or "all is heard again"))
+            teller.tell(Happening(clock(), "watch", now or "all is well again"))
         if watch.health.given_up:
             return
         with watch.reading() as view:

@@ -180,7 +180,7 @@ def _follow(watch: Watch, bridge: Bridge, federation: str, say: Callable[[str], 
             raise OperationError(now)
         if now != trouble:
             trouble = now
-            say(now or "all is heard again")
+            say(now or "all is well again")
         try:
             bridge.look()
             if settled_at is not None and watch.health.heard and time.monotonic() > settled_at:

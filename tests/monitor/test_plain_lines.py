@@ -91,7 +91,7 @@ def test_a_round_that_is_opened_again_is_told_and_a_first_opening_is_not() -> No
     lab = watch.lab
     told = lines_of(watch, lambda: lab.announce(1, "a"), lambda: lab.announce(1, "a", epoch=2))
     assert [line for line in bare(told) if line.startswith("round")] == [
-        "round     round 1 opened again, for the 2th time for 1 devices"
+        "round     round 1 opened again, opening 2, for 1 devices"
     ]
 
 

@@ -13,6 +13,7 @@ from pfedfrz_transport import Link, LinkOverflow, Will
 
 from ..concerns import concern
 from ..device_view import Standing
+from ..readable import count
 from ..settings import MonitorSettings
 from ..view import FederationView
 from ..watch import Watch, open_watch
@@ -121,8 +122,8 @@ class Bridge:
         if more and not self._has_said_more:
             self._has_said_more = True
             self._say(
-                f"{more} more devices are not shown in Home Assistant: --most-devices is "
-                f"{self._most_devices}"
+                f"{count(self._most_devices, 'device')} of {len(view.devices):,} are shown in Home "
+                "Assistant: --most-devices takes more"
             )
         return fresh, gone
 

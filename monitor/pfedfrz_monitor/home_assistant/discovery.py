@@ -43,8 +43,8 @@ class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
 
     identifiers: tuple[str, ...]
     name: str
-    manufacturer: str = "pfedfrz"
-    model: str = ""
+    manufacturer: str
+    model: str
     via_device: str | None = None
 
 
@@ -66,8 +66,9 @@ class Discovery(msgspec.Struct, frozen=True):
     qos: int = 1
 
 
-_ORDER = ("running", "paused", "over", "unknown")
-STAGES = ("offline", "waiting", "kept-out", *(stage.value for stage in Stage))
+_MAKER = "pfedfrz"
+_STATES = ("running", "paused", "over", "unknown")
+_STAGES = ("offline", "waiting", "kept-out", *(stage.value for stage in Stage))
 
 
 def federation_discovery(place: Place, *, may_pause: bool) -> Discovery:
@@ -75,7 +76,7 @@ def federation_discovery(place: Place, *, may_pause: bool) -> Discovery:
     make = _Maker(place.identifier())
     components = {
         "round": make.sensor("round", "Round", icon="mdi:counter", state_class="measurement"),
-        "state": make.choice("state", "State", _ORDER),
+        "state": make.choice("state", "State", _STATES),
         "online": make.sensor("online", "Devices online", state_class="measurement"),
         "received": make.share("received", "Received accuracy"),
         "local": make.share("local", "Local accuracy"),
@@ -95,7 +96,7 @@ def federation_discovery(place: Place, *, may_pause: bool) -> Discovery:
             icon="mdi:pause-circle",
             command_topic=place.pause,
         )
-    owner = Owner((make.owner,), f"Federation {place.federation}", model="federation")
+    owner = Owner((make.owner,), f"Federation {place.federation}", _MAKER, "federation")
     return Discovery(owner, _origin(), place.state, place.availability, components)
 
 
@@ -104,7 +105,7 @@ def device_discovery(place: Place, device: str, label: str = "") -> Discovery:
     make = _Maker(place.identifier(device))
     components = {
         "connected": make.connectivity("connected", "Connected"),
-        "stage": make.choice("stage", "Stage", STAGES),
+        "stage": make.choice("stage", "Stage", _STAGES),
         "local": make.share("local", "Local accuracy"),
         "cosine": make.sensor(
             "cosine", "Cosine of the last update", state_class="measurement", precision=2
@@ -112,7 +113,7 @@ def device_discovery(place: Place, device: str, label: str = "") -> Discovery:
         "samples": make.sensor("samples", "Training samples", state_class="measurement"),
     }
     name = one_line(label, _LONGEST_NAME) or device
-    owner = Owner((make.owner,), name, model="device", via_device=place.identifier())
+    owner = Owner((make.owner,), name, _MAKER, "device", place.identifier())
     return Discovery(owner, _origin(), place.device_state(device), place.availability, components)
 
 

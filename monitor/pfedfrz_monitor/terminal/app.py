@@ -30,6 +30,7 @@ from ..concerns import concern
 from ..readable import count
 from ..view import FederationView
 from ..watch import Watch
+from .curves import draw_curves
 from .device_rows import (
     DEVICE_COLUMNS,
     ROUNDS_BACK,
@@ -60,6 +61,7 @@ _NARROW, _SHORT = 40, 12
 _BOTH_FROM = 110
 _ROOM_FOR_FILTER = 1
 _LEAST_BELOW, _LEAST_DEVICES = 6, 4
+_CURVES, _LEAST_ROUNDS = 8, 7
 _VIEWS = ("rounds", "log", "none")
 _ONLY_WATCHING = (
     "this monitor only watches: an operator's --config has operator and operator_key_file"
@@ -130,13 +132,15 @@ class MonitorApp(App[None]):
             yield Input(id="filter", compact=True)
             yield Painted(id="detail")
             with Horizontal(id="below"):
-                yield RowTable[RoundRow](
-                    ROUND_COLUMNS,
-                    lambda first, last: self._rounds[first:last],
-                    draw_round,
-                    empty="no round has closed yet",
-                    id="rounds",
-                )
+                with Vertical(id="history"):
+                    yield Painted(id="curves")
+                    yield RowTable[RoundRow](
+                        ROUND_COLUMNS,
+                        lambda first, last: self._rounds[first:last],
+                        draw_round,
+                        empty="no round has closed yet",
+                        id="rounds",
+                    )
                 yield RowTable[LogRow](
                     LOG_COLUMNS,
                     lambda first, last: self._entries[first:last],
@@ -229,7 +233,25 @@ class MonitorApp(App[None]):
         for name, rows in (("#rounds", len(self._rounds)), ("#log", len(self._entries))):
             table = self.query_one(name, RowTable)
             table.show(rows, table.cursor)
+        self._show_curves()
         self._show_detail()
+
+    def _show_curves(self) -> None:
+        """Over the rounds, where there is room for both."""
+        below = self.query_one("#below").size
+        curves = self.query_one("#curves", Painted)
+        lines: list[Line] = []
+        if below.height >= _CURVES + _LEAST_ROUNDS and len(self._rounds) > 1:
+            rounds = self._rounds[::-1]
+            received, local = [r.received for r in rounds], [r.local for r in rounds]
+            wide = self.query_one("#history").size.width - 2
+            lines = [[(" ", Tone.PLAIN), *line] for line in draw_curves(
+                received, local, wide, _CURVES - 1
+            )]  # fmt: skip
+            title: Line = [(" received", Tone.RECEIVED), (" and ", Tone.DIM), ("local", Tone.LOCAL)]
+            lines = [[*title, (" accuracy by round", Tone.DIM)], *lines]
+        curves.display = bool(lines)
+        curves.paint(lines)
 
     def _load_devices(self, first: int, last: int) -> list[DeviceRow]:
         with self._watch.reading() as view:
@@ -268,7 +290,7 @@ class MonitorApp(App[None]):
         shows_both = width >= _BOTH_FROM and self._view != "none"
         below.set_class(self._view == "none", "none")
         below.set_class(shows_both, "both")
-        self.query_one("#rounds").set_class(not shows_both and self._view != "rounds", "hidden")
+        self.query_one("#history").set_class(not shows_both and self._view != "rounds", "hidden")
         self.query_one("#log").set_class(not shows_both and self._view != "log", "hidden")
 
     def _share_height(self, height: int) -> None:

@@ -55,9 +55,11 @@ Screen { background: $background; color: $foreground; }
 #below { height: 1fr; min-height: 5; }
 #below.none { display: none; }
 #below .hidden { display: none; }
-#rounds, #log { width: 1fr; height: 100%; }
+#history, #log { width: 1fr; height: 100%; }
+#rounds { height: 1fr; }
+#curves { margin-bottom: 0; }
 #log { margin-left: 0; }
-#below.both #rounds { width: 42%; max-width: 84; }
+#below.both #history { width: 42%; max-width: 84; }
 #below.both #log { margin-left: 2; }
 #too-small { display: none; content-align: center middle; height: 1fr; }
 Screen.-too-small #too-small { display: block; }

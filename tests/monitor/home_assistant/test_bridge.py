@@ -79,7 +79,7 @@ def test_a_revoked_device_is_taken_away_and_one_too_many_is_not_shown() -> None:
         lab.status(name)
     home.bridge.look()
     assert PLACE.config("c") not in home.broker.retained()
-    assert home.said == ["1 more devices are not shown in Home Assistant: --most-devices is 2"]
+    assert home.said == ["2 devices of 3 are shown in Home Assistant: --most-devices takes more"]
     lab.say(lab.view.topics.members, Membership(2, (), {}, ("a",), False))
     home.bridge.look()
     assert PLACE.config("a") not in home.broker.retained()

@@ -41,7 +41,18 @@ class LogRow:
 def log_rows(view: FederationView, most: int) -> list[LogRow]:
     """The newest entries, the newest first."""
     entries = view.log.since(view.log.count - most)
-    return [LogRow(e.serial, e.at, e.kind, e.device, _text(view, e)) for e in reversed(entries)]
+    return [
+        LogRow(e.serial, e.at, e.kind, e.device, _text(view, e))
+        for e in reversed(entries)
+        if not _is_superseded(view, e)
+    ]
+
+
+def _is_superseded(view: FederationView, entry: Entry) -> bool:
+    """An opening is no news once the round has closed, unless it was opened again."""
+    here = view.rounds.get(entry.round)
+    is_opening = entry.kind is Kind.ROUND and not entry.text.endswith("closed")
+    return is_opening and here is not None and here.is_closed and here.openings == 1
 
 
 def _text(view: FederationView, entry: Entry) -> str:

@@ -68,7 +68,10 @@ class RowTable(ScrollView, Generic[Row], can_focus=True):
         Binding("end", "move(1000000)", show=False),
     ]
     DEFAULT_CSS = """
-    RowTable { scrollbar-size: 1 1; overflow-x: hidden; }
+    RowTable {
+        scrollbar-size: 1 1; overflow-x: hidden;
+        scrollbar-color: $surface-lighten-1; scrollbar-background: $background;
+    }
     """
 
     class Moved(Message):

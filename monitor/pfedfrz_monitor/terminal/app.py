@@ -178,6 +178,8 @@ class MonitorApp(App[None]):
 
     def look(self) -> None:
         """Take what is new, and draw what it changes."""
+        if not self._is_there:
+            return
         self._hear_answers()
         now, health = time.time(), self._watch.health
         with self._watch.reading() as view:
@@ -305,7 +307,14 @@ class MonitorApp(App[None]):
         """Another size, another layout."""
         self.call_after_refresh(self._resized)
 
+    @property
+    def _is_there(self) -> bool:
+        """False before the screen is made, and while it is taken down: timers still run then."""
+        return bool(self.query("#keys"))
+
     def _resized(self) -> None:
+        if not self._is_there:
+            return
         self._lay_out()
         self._seen_revision = -1
         self.look()
@@ -318,7 +327,7 @@ class MonitorApp(App[None]):
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """What is told below the table is about what has the focus."""
-        if self.query("#detail"):
+        if self._is_there:
             self._show_detail()
 
     # Keys

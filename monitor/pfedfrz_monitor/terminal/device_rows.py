@@ -32,7 +32,7 @@ DEVICE_COLUMNS = (
     Column("received", "rcvd %", 6, rank=5, right=True),
     Column("local", "local %", 7, rank=2, right=True),
     Column("trend", "local by round", 14, rank=4, grows=10),
-    Column("norm", "norm", 6, rank=6, right=True),
+    Column("norm", "norm", 7, rank=6, right=True),
     Column("cosine", "cosine", 6, rank=3, right=True),
     Column("verdicts", "ok/no", 7, rank=7, right=True),
     Column("samples", "samples", 7, rank=8, right=True),
@@ -178,7 +178,7 @@ def draw_device(row: DeviceRow, column: str, width: int) -> Line:
         case "trend":
             return sparkline(row.trend, width)
         case "norm":
-            return [("-" if row.norm is None else f"{row.norm:.3g}", Tone.PLAIN)]
+            return [(_norm(row.norm), Tone.PLAIN)]
         case "cosine":
             if row.cosine is None:
                 return [("-", Tone.DIM)]
@@ -188,6 +188,12 @@ def draw_device(row: DeviceRow, column: str, width: int) -> Line:
             return [(f"{row.accepted}", Tone.PLAIN), ("/", Tone.DIM), (f"{row.rejected}", bad)]
         case _:
             return [(f"{row.samples}", Tone.DIM)]
+
+
+def _norm(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if value == 0 or value >= 0.001 else f"{value:.1e}"
 
 
 def _now(row: DeviceRow, width: int) -> Line:

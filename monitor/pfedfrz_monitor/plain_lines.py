@@ -149,13 +149,17 @@ def run_plain(
     *,
     out: TextIO,
     as_json: bool = False,
+    settle_s: float = _SETTLE_S,
     clock: Callable[[], float] = time.time,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Tell what happens until `wait` or a signal ends it; returns when nobody reads any more."""
+    """Tell what happens until `wait` or a signal ends it; returns when nobody reads any more.
+
+    What comes in the first `settle_s` at most is from before; in a run told once more, nothing is.
+    """
     teller = _Teller(out, as_json)
     try:
-        _follow(watch, labels, teller, clock, wait)
+        _follow(watch, labels, teller, settle_s, clock, wait)
     except BrokenPipeError:
         # `| head` has seen enough: the interpreter must not try to flush at its end.
         if out is sys.stdout:
@@ -166,10 +170,11 @@ def _follow(
     watch: Watch,
     labels: Mapping[str, str],
     teller: _Teller,
+    settle_s: float,
     clock: Callable[[], float],
     wait: Callable[[float], None],
 ) -> None:
-    settled_at = clock() + _SETTLE_S
+    settled_at = clock() + settle_s
     seen = -1
     while clock() < settled_at:
         with watch.reading() as view:

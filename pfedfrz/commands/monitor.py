@@ -130,7 +130,8 @@ def command(
         settings = None if config is None else _load(config)
         labels = {} if settings is None else settings.labels
         watch: Watch = open_replay(replay, speed)
-        _show(watch, labels, _web(settings, web), plain=plain, as_json=as_json)
+        web_settings = _web(settings, web)
+        _show(watch, labels, web_settings, plain=plain, as_json=as_json, is_replay=True)
         return
     settings = _settings(config, federation, broker, password_file, ca_file, operator, operator_key)
     if home_assistant or home_assistant_remove:
@@ -219,6 +220,7 @@ def _show(
     *,
     plain: bool,
     as_json: bool,
+    is_replay: bool = False,
 ) -> None:
     """Start the watch and show it until somebody ends it."""
     if web is not None:
@@ -248,7 +250,10 @@ def _show(
 
         watch.start()
         try:
-            run_plain(watch, labels, out=sys.stdout, as_json=as_json)
+            if is_replay:
+                run_plain(watch, labels, out=sys.stdout, as_json=as_json, settle_s=0.0)
+            else:
+                run_plain(watch, labels, out=sys.stdout, as_json=as_json)
         finally:
             watch.close()
     if watch.health.given_up:

@@ -28,6 +28,7 @@ _COMMANDS = {
     "doctor": "measure what a bundle costs on this board",
     "provision": "make keys, accounts and certificates of a federation",
     "coordinator": "run the rounds of a federation",
+    "monitor": "watch a federation, and pause it or throw a device out",
     "worker": "take uploads for a coordinator that has too many for one process",
     "pause": "open no further round of a federation",
     "resume": "open rounds of a paused federation again",
@@ -45,6 +46,7 @@ _EXTRAS = {
     "dataset": "emulator",
     "export": "export",
     "device": "onnxruntime",
+    "monitor": "monitor",
 }
 """What to install when a sub-command's packages are missing."""
 

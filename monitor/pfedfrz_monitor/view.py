@@ -250,7 +250,7 @@ class FederationView:
                 device.stage, device.stage_round = Stage.SELECTED, opened.round
                 device.progress, device.doing = 0.0, ""
                 self._changed(name, heard=False)
-        again = f" again, for the {here.openings}th time" if here.openings > 1 else ""
+        again = f" again, opening {here.openings}," if here.openings > 1 else ""
         text = f"round {opened.round} opened{again} for {len(opened.selected)} devices"
         self._note(Kind.ROUND, text, number=opened.round)
 

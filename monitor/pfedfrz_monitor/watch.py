@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -18,6 +18,7 @@ from pfedfrz_protocol import (
     OperatorAnswer,
     ProtocolError,
     Topics,
+    check_name,
 )
 from pfedfrz_storage import load_signing_key
 from pfedfrz_transport import (
@@ -31,6 +32,7 @@ from pfedfrz_transport import (
     Posted,
     Refused,
     Traffic,
+    Will,
     open_access,
 )
 
@@ -44,6 +46,10 @@ _POLL_S = 0.2
 _AT_ONCE = 500
 _MOST_FEDERATIONS = 100
 _EVERY_COORDINATOR = "pfedfrz/v1/+/coordinator/status"
+_CONTESTS = 3
+_CONTEST_S = 120.0
+_CONTESTED = "another client"
+"""In the link's reason for a connection that somebody with the same client id has taken."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class Health:
     traffic: Traffic = field(default_factory=Traffic)
     heard: bool = False
     """Whether the coordinator of this federation has been heard at all."""
+    given_up: bool = False
+    """Whether it has ended by itself, for `fault`."""
     federations: tuple[str, ...] = ()
     """The names of those that are on this broker, as far as we may see them."""
 
@@ -119,6 +127,8 @@ class LiveWatch:
         self._lock = threading.Lock()
         self._health = Health(source)
         self._federations = set[str]()
+        self._lost_to_another: list[float] = []
+        self._heard: dict[str, Callable[[bytes], None]] = {}
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -136,6 +146,19 @@ class LiveWatch:
             heard=self._view.coordinator is not None,
             federations=tuple(sorted(self._federations)),
         )
+
+    @property
+    def link(self) -> Link:
+        """The connection, for whoever also publishes."""
+        return self._link
+
+    def hear(self, topic: str, heard: Callable[[bytes], None]) -> None:
+        """Hand what is said on another topic to `heard`, on the watch's own thread.
+
+        Not what the broker retained.
+        """
+        self._heard[topic] = heard
+        self._link.subscribe(topic)
 
     def start(self) -> None:
         """Connect and follow; raises BrokerUnreachable when the broker does not answer."""
@@ -174,6 +197,9 @@ class LiveWatch:
                 "operator_key_file (pfedfrz provision --operator NAME)"
             )
         answer = Future[OperatorAnswer]()
+        if self._closing:
+            answer.set_result(OperatorAnswer(0, 0, False, "the watch has ended"))
+            return answer
         self._link.post(_Ask(action, answer))
         return answer
 
@@ -196,6 +222,10 @@ class LiveWatch:
 
     def _take(self, event: object) -> None:
         match event:
+            case Message(topic, payload, retained) if topic in self._heard:
+                # A request that somebody left there is no request of now.
+                if not retained:
+                    self._heard[topic](payload)
             case Message(topic, payload):
                 self._on_message(topic, payload)
             case LinkUp():
@@ -204,6 +234,8 @@ class LiveWatch:
                 self._health = replace(
                     self._health, connected=False, since=time.time(), fault=reason
                 )
+                if _CONTESTED in reason:
+                    self._yield_to_another()
             case Refused(topic, reason):
                 self._health = replace(self._health, fault=f"the broker refused {topic}: {reason}")
             case Posted(_Ask(action, answer)) if self._operator is not None:
@@ -212,6 +244,22 @@ class LiveWatch:
                 except LinkOverflow:
                     answer.set_result(OperatorAnswer(0, 0, False, "too many requests at once"))
 
+    def _yield_to_another(self) -> None:
+        """Two with one account would throw each other out for ever: the one before gives way."""
+        now = time.monotonic()
+        recent = [at for at in self._lost_to_another if at > now - _CONTEST_S]
+        self._lost_to_another = [*recent, now]
+        if len(self._lost_to_another) < _CONTESTS:
+            return
+        self._health = replace(
+            self._health,
+            given_up=True,
+            fault="another monitor uses the same account, and this one has left it the "
+            "connection: give every monitor an account of its own",
+        )
+        self._closing = True
+        self._link.close(timeout_s=0.0)
+
     def _on_message(self, topic: str, payload: bytes) -> None:
         if self._operator is not None and topic == self._operator.answers:
             with contextlib.suppress(ProtocolError):
@@ -219,11 +267,13 @@ class LiveWatch:
             return
         levels = topic.split("/")
         if levels[3:] == ["coordinator", "status"] and len(self._federations) < _MOST_FEDERATIONS:
-            self._federations.add(levels[2])
+            # Anybody may have made up a topic: what is no name is not shown to people.
+            with contextlib.suppress(ConfigurationError):
+                self._federations.add(check_name("federation", levels[2]))
         self._view.see(topic, payload)
 
 
-def open_watch(settings: MonitorSettings) -> LiveWatch:
+def open_watch(settings: MonitorSettings, *, will: Will | None = None) -> LiveWatch:
     """A federation to be watched as it is configured; ConfigurationError says what to mend."""
     access = open_access(settings.broker, settings.tls, settings.password_file)
     view = FederationView(Topics(settings.federation), settings.coordinator_key)
@@ -236,7 +286,7 @@ def open_watch(settings: MonitorSettings) -> LiveWatch:
     )
     # Several may watch from one machine, where the broker does not set the name by the account.
     name = f"{settings.federation}.{settings.operator or 'monitor'}.{secrets.token_hex(4)}"
-    link = MqttLink(access.address, name, options=options)
+    link = MqttLink(access.address, name, will=will, options=options)
     operator = None
     if settings.operator is not None and settings.operator_key_file is not None:
         key = load_signing_key(settings.operator_key_file)

@@ -128,8 +128,8 @@ def command(
         from pfedfrz_monitor.replay import open_replay
 
         settings = None if config is None else _load(config)
-        labels = {} if settings is None else settings.labels
-        watch: Watch = open_replay(replay, speed)
+        watch = open_replay(replay, speed)
+        labels = {**watch.labels, **({} if settings is None else settings.labels)}
         web_settings = _web(settings, web)
         _show(watch, labels, web_settings, plain=plain, as_json=as_json, is_replay=True)
         return

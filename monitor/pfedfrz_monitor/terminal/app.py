@@ -187,7 +187,7 @@ class MonitorApp(App[None]):
             is_new = view.revision != self._seen_revision
             self._seen_revision = view.revision
             if is_new or self._summary.left_s is not None:
-                self._summary = summarize(view, now)
+                self._summary = summarize(view)
             if self._must_sort or (is_new and self._is_time_to_sort(len(view.devices))):
                 self._sort(view)
             if is_new:

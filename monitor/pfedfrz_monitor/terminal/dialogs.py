@@ -85,8 +85,8 @@ X                   revoke its key
 q                   quit
 
 trend: the accuracy after local training, round by round, up to 100 %; a red
-cross is a refused or failed round. cosine: of its last update to the step that the model
-took; below zero it pulled against the others.
+cross is a refused or failed round. cosine: of its last update to the mean of the others;
+below zero it pulled against them.
 rcvd: the model as it was received; local: after training on the device."""
 
 

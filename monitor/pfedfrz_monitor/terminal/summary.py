@@ -74,8 +74,8 @@ _TONES = dict(_ORDER)
 _RANKS = {word: rank for rank, (word, _) in enumerate(_ORDER)}
 
 
-def summarize(view: FederationView, now: float) -> Summary:
-    """What the view says; `now` is Unix seconds."""
+def summarize(view: FederationView) -> Summary:
+    """What the view says now, by its own clock."""
     opened = view.open_round
     newest = view.announcement.round if view.announcement else max(view.rounds, default=0)
     coordinator = view.coordinator.presence if view.coordinator else None
@@ -103,7 +103,7 @@ def summarize(view: FederationView, now: float) -> Summary:
             parts[Stage.SELECTED.value] += 1
     left = None
     if opened.opened_at is not None and opened.openings == 1 and opened.deadline_s:
-        left = max(0.0, opened.opened_at + opened.deadline_s - now)
+        left = max(0.0, opened.opened_at + opened.deadline_s - view.clock())
     return Summary(
         basis.federation,
         opened.number,

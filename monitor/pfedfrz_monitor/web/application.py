@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -192,7 +192,7 @@ def make_application(watch: Watch, hub: Hub, access: Access) -> Starlette:
             Route("/", page),
             Route("/events", _Events(hub, access)),
             Route("/act", act, methods=["POST"]),
-            Route("/assets/{path:path}", StaticFiles(directory=ASSETS)),
+            Mount("/assets", StaticFiles(directory=ASSETS)),
         ],
         middleware=[Middleware(_Guard, access=access)],
         exception_handlers={HTTPException: _plain_refusal},

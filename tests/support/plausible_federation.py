@@ -52,7 +52,9 @@ class StillWatch:
 
     view: FederationView
     may_act: bool = False
-    health: Health = field(default_factory=lambda: Health("mqtt://127.0.0.1:1883", True, heard=True))
+    health: Health = field(
+        default_factory=lambda: Health("mqtt://127.0.0.1:1883", True, heard=True)
+    )
     asked: list[OperatorAction] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -99,7 +101,9 @@ class PlausibleFederation:
         self.now = self.start_s
         self.random = np.random.default_rng(self.seed)
         self.view = FederationView(Topics(self.name), clock=lambda: self.now)
-        self.names = [f"board-{index:0{len(str(self.devices))}d}" for index in range(1, self.devices + 1)]
+        self.names = [
+            f"board-{index:0{len(str(self.devices))}d}" for index in range(1, self.devices + 1)
+        ]
         self.bad = set(self.random.permutation(self.names)[: self.attackers].tolist())
         self.offset = {name: self.random.normal(0, 0.045) for name in self.names}
         key = key_of(COORDINATOR).public
@@ -116,7 +120,11 @@ class PlausibleFederation:
             self.now += 0.05
 
     def status(
-        self, name: str, counts: tuple[int, ...] = (), presence: Presence = Presence.ONLINE, why: str = ""
+        self,
+        name: str,
+        counts: tuple[int, ...] = (),
+        presence: Presence = Presence.ONLINE,
+        why: str = "",
     ) -> DeviceStatus:
         """A status of a device."""
         return DeviceStatus(
@@ -172,8 +180,12 @@ class PlausibleFederation:
         """Close a round with the numbers of what was delivered."""
         here = self.view.rounds[number]
         reports = [cell.report for cell in here.cells.values() if cell.report]
-        accepted = [n for n, cell in here.cells.items() if cell.outcome and cell.outcome.value == "accepted"]
-        rejected = [n for n, cell in here.cells.items() if cell.outcome and cell.outcome.value == "rejected"]
+        accepted = [
+            n for n, cell in here.cells.items() if cell.outcome and cell.outcome.value == "accepted"
+        ]
+        rejected = [
+            n for n, cell in here.cells.items() if cell.outcome and cell.outcome.value == "rejected"
+        ]
         size = 2.4 * np.exp(-number / 14) + 0.5
         norms, cosines = {}, {}
         for name in accepted:
@@ -183,15 +195,25 @@ class PlausibleFederation:
         mean = lambda values: float(np.mean(values)) if values else None  # noqa: E731
         self.view.on_metrics(
             RoundMetrics(
-                number, purpose, number - 1, len(here.selected), len(accepted),
+                number,
+                purpose,
+                number - 1,
+                len(here.selected),
+                len(accepted),
                 {RejectReason.NORM_EXCEEDED: len(rejected)} if rejected else {},
-                len(here.selected) - len(accepted) - len(rejected) if purpose is Purpose.TRAIN else 0,
+                len(here.selected) - len(accepted) - len(rejected)
+                if purpose is Purpose.TRAIN
+                else 0,
                 mean([r.received for r in reports if r.received is not None]),
                 mean([r.local for r in reports if r.local is not None]),
                 mean([r.loss for r in reports if r.loss is not None]),
-                198_000 * len(accepted), 210_000 * len(here.selected),
-                float(8 + self.random.gamma(4, 1.2)), norms, update_cosines=cosines,
-                train_s=sum(r.train_s for r in reports), evaluate_s=0.0,
+                198_000 * len(accepted),
+                210_000 * len(here.selected),
+                float(8 + self.random.gamma(4, 1.2)),
+                norms,
+                update_cosines=cosines,
+                train_s=sum(r.train_s for r in reports),
+                evaluate_s=0.0,
             )  # fmt: skip
         )
 
@@ -202,7 +224,9 @@ class PlausibleFederation:
             self.now += 10.0 / max(10, len(names))
             luck = self.random.random()
             if name in self.bad and luck < 0.18:
-                self.reject(name, number, RejectReason.NORM_EXCEEDED, "norm 48.2 over the bound of 12")
+                self.reject(
+                    name, number, RejectReason.NORM_EXCEEDED, "norm 48.2 over the bound of 12"
+                )
             elif luck > 0.992:
                 self.fail(name, number, "CUDA ran out of memory in phase 2")
             elif luck < 0.975:
@@ -225,5 +249,11 @@ class PlausibleFederation:
 
     def members(self, **lists: object) -> None:
         """What the coordinator says of who is in."""
-        said = {"enrolled": self.devices, "waiting": (), "quarantined": {}, "revoked": (), "joining": False}
+        said = {
+            "enrolled": self.devices,
+            "waiting": (),
+            "quarantined": {},
+            "revoked": (),
+            "joining": False,
+        }
         self.view.on_membership(Membership(**{**said, **lists}))  # type: ignore[arg-type]

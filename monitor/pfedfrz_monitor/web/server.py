@@ -122,7 +122,11 @@ def serve(
                 "encrypted: whoever has the address with its token sees the federation"
                 + (" and may act" if watch.may_act else "")
             )
-        threading.Event().wait()
+        _forever()
+
+
+def _forever() -> None:
+    threading.Event().wait()
 
 
 def _bind(listen: Listen) -> socket.socket:

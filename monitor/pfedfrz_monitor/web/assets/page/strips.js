@@ -71,7 +71,7 @@ function draw() {
   if (!made) build();
   for (const strip of made) {
     const data = columns(rounds, strip.kind);
-    if (strip.plot && strip.plot.width === strip.chart.clientWidth) strip.plot.setData(data);
+    if (strip.plot && strip.plot.width === strip.chart.clientWidth && strip.plot.height === strip.chart.clientHeight) strip.plot.setData(data);
     else { strip.plot?.destroy(); makePlot(strip, data); }
     setText(strip.total, strip.kind.total(rounds));
     strip.chart.setAttribute("role", "img");

@@ -71,7 +71,7 @@ function draw() {
   const scale = log ? Math.log10 : (value) => value;
   const pad = (scale(high) - scale(low) || Math.abs(scale(high)) || 1) * 0.1;
   const from = log ? scale(low) - pad : Math.max(0, low - pad), to = scale(high) + pad;
-  const box = { left: 34, top: 10, right: width - 10, bottom: height - 36 };
+  const box = { left: 34, top: 26, right: width - 10, bottom: height - 36 };
   const x = (norm) => box.left + (scale(norm) - from) / (to - from) * (box.right - box.left);
   const y = (cosine) => box.top + (1 - cosine) / 2 * (box.bottom - box.top);
 
@@ -101,7 +101,7 @@ function draw() {
   }
   context.fillText("norm of the update", (box.left + box.right) / 2, box.bottom + 28);
   context.textAlign = "left";
-  context.fillText("cosine to the model's step", box.left + 6, box.top + 9);
+  context.fillText("cosine to the model's step", box.left, 8);
   context.fillStyle = colours.attacker;
   const pulling = rows.filter((row) => row[CELL.cosine] < 0).length;
   context.fillText(pulling > NAMED ? `${count(pulling)} pull against the model's step` : "pulls against the model's step", box.left + 6, y(-1) - 11);

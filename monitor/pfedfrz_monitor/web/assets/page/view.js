@@ -16,13 +16,14 @@ const resized = new ResizeObserver((entries) => {
   for (const entry of entries) {
     const panel = panels.find((one) => one.where === entry.target);
     const width = Math.round(entry.contentRect.width);
-    if (panel.width !== width) { panel.width = width; panel.dirty = true; }
+    const height = Math.round(entry.contentRect.height);
+    if (panel.width !== width || panel.height !== height) Object.assign(panel, { width, height, dirty: true });
   }
   soon(true);
 });
 
 export function panel(where, parts, draw) {
-  const made = { where, parts, draw, visible: false, dirty: true, width: -1 };
+  const made = { where, parts, draw, visible: false, dirty: true, width: -1, height: -1 };
   panels.push(made);
   seen.observe(where);
   resized.observe(where);

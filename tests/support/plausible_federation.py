@@ -214,7 +214,7 @@ class PlausibleFederation:
                 update_cosines=cosines,
                 train_s=sum(r.train_s for r in reports),
                 evaluate_s=0.0,
-            )  # fmt: skip
+            )
         )
 
     def round(self, number: int, share: float = 1.0) -> None:

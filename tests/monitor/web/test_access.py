@@ -130,7 +130,7 @@ def test_a_port_in_use_is_said_in_one_line() -> None:
 def test_an_address_of_another_machine_is_said_in_one_line() -> None:
     watch = StillWatch(PlausibleFederation(1, 0).view)
     with (
-        pytest.raises(ConfigurationError, match="the page cannot listen on 192.0.2.1:80"),
+        pytest.raises(ConfigurationError, match=r"the page cannot listen on 192\.0\.2\.1:80"),
         PageServer(watch, WebSettings(listen="192.0.2.1:80")),
     ):
         pass

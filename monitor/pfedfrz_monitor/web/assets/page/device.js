@@ -1,7 +1,7 @@
 // One device in full, and what an operator may do with it.
 import { by, element } from "./dom.js";
 import { ago, bytes, count, percent, seconds, significant, signed } from "./format.js";
-import { CELL, display, now, store } from "./store.js";
+import { CELL, display, isOwnName, now, store } from "./store.js";
 import { colours, withAlpha } from "./theme.js";
 import { ask, mayAct } from "./controls.js";
 
@@ -31,7 +31,7 @@ export function openDevice(index) {
   const acts = element("div", { class: "acts" });
   const close = element("button", { type: "button", class: "icon-button", "aria-label": "Close", onclick: () => dialog.close() }, "×");
   dialog.replaceChildren(
-    element("div", { class: "dialog-head" }, element("h2", { id: "device-name" }, display(device), store.labels[device.name] ? element("small", {}, device.name) : null), close),
+    element("div", { class: "dialog-head" }, element("h2", { id: "device-name" }, display(device), isOwnName(device) ? element("small", {}, device.name) : null), close),
     chart, element("dl", {}, ...facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)))), acts);
   if (mayAct()) {
     for (const [type, [title, fits]] of Object.entries(ACTIONS)) {

@@ -18,6 +18,7 @@ export const store = {
   labelled: 0, cellCount: 0, mostEntries: 300,
 };
 const spreads = new Map();
+let uses = new Map();
 
 const named = (names, row) => {
   const made = {};
@@ -26,7 +27,12 @@ const named = (names, row) => {
 };
 
 export const now = () => Date.now() / 1000 + store.offset;
-export const display = (device) => store.labels[device.name] ?? device.name;
+// Several devices may be called the same, such as "attacker": then their own names come first.
+export const isOwnName = (device) => uses.get(store.labels[device.name]) === 1;
+export function display(device) {
+  const label = store.labels[device.name];
+  return label === undefined ? device.name : isOwnName(device) ? label : `${device.name} ${label}`;
+}
 
 export function takeSnapshot(all) {
   Object.assign(store, {
@@ -35,6 +41,8 @@ export function takeSnapshot(all) {
     devices: [], rounds: [], byRound: new Map(), cells: new Map(), log: [], labelled: 0, cellCount: 0,
   });
   spreads.clear();
+  uses = new Map();
+  for (const label of Object.values(all.labels)) uses.set(label, (uses.get(label) ?? 0) + 1);
   takeChanges(all);
   return new Set(PARTS);
 }

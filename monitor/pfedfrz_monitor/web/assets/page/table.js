@@ -1,7 +1,7 @@
 // The devices in words. However many there are, only the rows in sight exist.
 import { by, element, setClass, setText } from "./dom.js";
 import { ago, count, percent, plural, significant, signed } from "./format.js";
-import { CELL, display, now, store } from "./store.js";
+import { CELL, display, isOwnName, now, store } from "./store.js";
 import { order, ordered, sortBy } from "./order.js";
 import { openDevice } from "./device.js";
 import { panel, redraw } from "./view.js";
@@ -82,7 +82,7 @@ function fillRow(made, device, index) {
   made.row.setAttribute("aria-rowindex", index + 2);
   made.row.dataset.device = device.name;
   setText(made.name, display(device));
-  setText(made.id, store.labels[device.name] ? device.name : "");
+  setText(made.id, isOwnName(device) ? device.name : "");
   setClass(made.mark, `mark ${kind}`);
   setText(made.state, state);
   made.state.title = device.refusal || device.waitingFor || "";

@@ -2,7 +2,7 @@
 import { by, element, setText, sized } from "./dom.js";
 import { font } from "./charts.js";
 import { count, plural, significant, signed } from "./format.js";
-import { CELL, display, store } from "./store.js";
+import { CELL, display, quantile, store } from "./store.js";
 import { colours, onTheme, withAlpha } from "./theme.js";
 import { panel, pick, picked } from "./view.js";
 import { hideTip, showTip } from "./tip.js";
@@ -99,12 +99,23 @@ function draw() {
     if (place < box.left + 8 || place > box.right - 12) continue;
     context.fillText(significant(norm), place, box.bottom + 12);
   }
-  context.fillText("norm of the update", (box.left + box.right) / 2, box.bottom + 28);
+  context.fillText("norm of the update, dotted: its median", (box.left + box.right) / 2, box.bottom + 28);
   context.textAlign = "left";
   context.fillText("cosine to the model's step", box.left, 8);
   context.fillStyle = colours.attacker;
   const pulling = rows.filter((row) => row[CELL.cosine] < 0).length;
   context.fillText(pulling > NAMED ? `${count(pulling)} pull against the model's step` : "pulls against the model's step", box.left + 6, y(-1) - 11);
+
+  // Under a mean, whoever uploads far more than the others carries the step along: then the norm
+  // is what gives them away, so that the middle one is drawn.
+  const sorted = rows.map((row) => row[CELL.norm]).sort((a, b) => a - b), middle = Math.round(x(quantile(sorted, 0.5))) + 0.5;
+  context.strokeStyle = colours.faint;
+  context.setLineDash([2, 4]);
+  context.beginPath();
+  context.moveTo(middle, box.top);
+  context.lineTo(middle, box.bottom);
+  context.stroke();
+  context.setLineDash([]);
 
   for (const row of old) {
     context.fillStyle = withAlpha(row[CELL.cosine] < 0 ? colours.attacker : colours.local, 0.28);

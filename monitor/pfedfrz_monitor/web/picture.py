@@ -129,10 +129,12 @@ class Picture:
                 self._cell_count -= len(self._cells.pop(number))
                 gone.append(number)
             self._rounds[number] = row
-            fresh.append(row)
+            if row != known:  # else only its cells are news
+                fresh.append(row)
             if self._has_room(number, len(here.selected)):
                 cells += self._fresh_cells(here)
-        self._rounds = dict(sorted(self._rounds.items()))
+        if fresh:
+            self._rounds = dict(sorted(self._rounds.items()))
         return fresh, cells, gone
 
     def _has_room(self, number: int, more: int) -> bool:

@@ -110,5 +110,5 @@ function draw() {
   where.setAttribute("aria-label", `Accuracy over ${data[0].length} rounds; in round ${last.n} received ${percent(last.received)}, local ${percent(last.local)} in the mean`);
 }
 
-const here = panel(where, ["rounds", "cells"], draw);
+const here = panel(where, ["rounds", "ended"], draw);
 onTheme(() => { chart?.destroy(); chart = null; here.dirty = true; });

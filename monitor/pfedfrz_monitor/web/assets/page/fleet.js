@@ -5,7 +5,7 @@ import { font } from "./charts.js";
 import { count, percent, significant, signed } from "./format.js";
 import { CELL, FAILED, OUTCOME, REJECTED, cell, display, store } from "./store.js";
 import { colours, onTheme, ramp, rampColour } from "./theme.js";
-import { ordered } from "./order.js";
+import { order, ordered } from "./order.js";
 import { openDevice } from "./device.js";
 import { hideTip, showTip } from "./tip.js";
 import { panel, pick, picked } from "./view.js";
@@ -225,7 +225,23 @@ function marks(context, first, last, y) {
 const LABELS = ["#0b68ad", "#f2a45c", "#17775a", "#e7c9e0", "#96327f", "#a9d6ff", "#8a5a00", "#8fd9bc", "#5b656e", "#e8c06a"];
 export const labelColour = (label) => LABELS[label % LABELS.length];
 
+let mixed = null, mixedOf = "";
+
+// Painted anew only where another part of the list is in sight, or a mix has changed.
 function mixes(context, first, last, y, left, width) {
+  const { devices, row, height } = frame, ratio = devicePixelRatio || 1;
+  const key = [first, last, y(first), left, width, row, height, ratio, store.mixVersion, devices[first]?.i, order.by, order.down, order.search].join();
+  if (key !== mixedOf || order.by !== "name") {
+    mixedOf = key;
+    mixed = new OffscreenCanvas(Math.ceil(width * ratio), Math.ceil(height * ratio));
+    const pen = mixed.getContext("2d");
+    pen.scale(ratio, ratio);
+    paintMixes(pen, first, last, y, 0, width);
+  }
+  context.drawImage(mixed, left, 0, mixed.width / ratio, mixed.height / ratio);
+}
+
+function paintMixes(context, first, last, y, left, width) {
   const { devices, row } = frame;
   for (let index = first; index < last; index += 1) {
     const counts = devices[index].labels, all = counts.reduce((sum, each) => sum + each, 0);

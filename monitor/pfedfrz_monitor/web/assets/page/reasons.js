@@ -36,4 +36,4 @@ function draw() {
   where.replaceChildren(...parts.length ? parts : [element("p", { class: "empty" }, "Nothing was rejected.")]);
 }
 
-panel(where, ["rounds", "cells", "head"], draw);
+panel(where, ["rounds", "refused", "ignored"], draw);

@@ -10,12 +10,13 @@ const ROUND = ["n", "evaluates", "epoch", "openings", "selected", "deadlineS", "
 export const CELL = { round: 0, device: 1, outcome: 2, received: 3, local: 4, norm: 5, cosine: 6, trainS: 7, detail: 8 };
 export const OUTCOME = ["selected", "reported", "accepted", "rejected", "failed", "measured"];
 export const REJECTED = 3, FAILED = 4;
-const PARTS = ["head", "devices", "rounds", "cells", "log"];
+// "ended" and "refused" are cells too: of closed rounds, and of updates that were turned away.
+const PARTS = ["head", "ignored", "devices", "rounds", "cells", "ended", "refused", "log"];
 
 export const store = {
   federation: "", acts: false, labels: {}, head: null, connected: false, offset: 0,
   devices: [], rounds: [], byRound: new Map(), cells: new Map(), log: [], mostCells: 0,
-  labelled: 0, cellCount: 0, mostEntries: 300,
+  labelled: 0, mixVersion: 0, cellCount: 0, mostEntries: 300,
 };
 const spreads = new Map();
 let uses = new Map();
@@ -51,11 +52,20 @@ export function takeSnapshot(all) {
 export function takeChanges(changes) {
   const parts = new Set();
   store.offset = changes.now - Date.now() / 1000;
-  if (changes.head) { store.head = changes.head; parts.add("head"); }
+  if (changes.head) {
+    if (JSON.stringify(changes.head.ignored) !== JSON.stringify(store.head?.ignored)) parts.add("ignored");
+    store.head = changes.head;
+    parts.add("head");
+  }
   for (const number of changes.gone ?? []) { forget(number); parts.add("rounds").add("cells"); }
   for (const row of changes.rounds ?? []) { takeRound(named(ROUND, row)); parts.add("rounds"); }
   for (const row of changes.devices ?? []) { takeDevice(named(DEVICE, row)); parts.add("devices"); }
-  for (const row of changes.cells ?? []) { takeCell(row); parts.add("cells"); }
+  for (const row of changes.cells ?? []) {
+    takeCell(row);
+    parts.add("cells");
+    if (store.byRound.get(row[0])?.closedAt != null) parts.add("ended");
+    if (row[CELL.outcome] === REJECTED || row[CELL.outcome] === FAILED) parts.add("refused");
+  }
   if (changes.rounds?.length) store.rounds = [...store.byRound.values()].sort((a, b) => a.n - b.n);
   if (changes.log?.length) {
     const last = store.log.at(-1)?.[0] ?? 0;
@@ -68,6 +78,7 @@ export function takeChanges(changes) {
 
 function takeDevice(device) {
   const known = store.devices[device.i];
+  if (known?.labels.join() !== device.labels.join()) store.mixVersion += 1;
   if (known?.labels?.length) store.labelled -= 1;
   if (device.labels.length) store.labelled += 1;
   store.devices[device.i] = Object.assign(known ?? { cosine: null, norm: null, cosineRound: 0 }, device);

@@ -187,5 +187,5 @@ function hover(event) {
     hit.against ? ["pulls against the model's step"] : null]);
 }
 
-const here = panel(where, ["cells", "rounds"], draw);
+const here = panel(where, ["ended", "rounds"], draw);
 onTheme(() => { here.dirty = true; });

@@ -40,7 +40,7 @@ function build() {
 
 function layout() {
   const devices = ordered(), width = where.clientWidth;
-  const row = Math.max(3, Math.min(24, Math.floor((MOST - HEAD) / Math.max(1, devices.length))));
+  const row = Math.max(3, Math.min(32, Math.floor((MOST - HEAD) / Math.max(1, devices.length))));
   const names = row < 12 ? 0 : Math.min(width < 500 ? 84 : 150, 24 + Math.max(...devices.slice(0, 60).map((device) => display(device).length)) * 7.2);
   const mix = store.labelled ? (width < 500 ? 64 : 130) : 0;
   const room = width - names - (mix ? mix + 14 : 0) - 2;

@@ -113,7 +113,7 @@ function draw() {
   context.setLineDash([2, 4]);
   context.beginPath();
   context.moveTo(middle, box.top);
-  context.lineTo(middle, box.bottom);
+  context.lineTo(middle, box.bottom - 22);
   context.stroke();
   context.setLineDash([]);
 

@@ -191,7 +191,7 @@ def browser_process() -> int:
     """The browser that this process has started, through Playwright's driver."""
     for process in psutil.Process().children(recursive=True):
         if "chrom" in process.name() and not any("--type=" in word for word in process.cmdline()):
-            return process.pid
+            return int(process.pid)
     raise SystemExit("error: no chromium among the child processes")
 
 

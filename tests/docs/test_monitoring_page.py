@@ -162,7 +162,7 @@ def test_the_pages_table_is_what_a_coordinator_shows(shown: Exposition) -> None:
 
 
 def test_the_settings_are_those_of_the_coordinator() -> None:
-    (text,) = TOML
+    (text,) = (block for block in TOML if "[metrics]" in block)
     policy = msgspec.toml.decode(text)["metrics"]
     assert msgspec.convert(policy, MetricsPolicy).address() == ("127.0.0.1", 9464)
     assert policy["per_device"] is MetricsPolicy().per_device

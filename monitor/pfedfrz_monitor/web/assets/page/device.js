@@ -19,7 +19,7 @@ export function openDevice(index) {
   const facts = [
     ["State", device.standing === "enrolled" ? device.waitingFor ? `${device.presence}: ${device.waitingFor}` : device.presence : `${device.standing}${device.refusal ? `: ${device.refusal}` : ""}`],
     ["Doing", device.doing ? `${device.doing}, round ${device.stageRound}` : "–"],
-    ["Received, local", `${percent(device.received)}, ${percent(device.local)}${device.latestRound ? ` in round ${device.latestRound}` : ""}`],
+    ["Received, local", `${percent(device.received)}, ${percent(device.local ?? device.lastLocal)}${device.latestRound ? ` in round ${device.latestRound}` : ""}`],
     ["Norm, cosine of its last update", `${significant(device.norm)}, ${signed(device.cosine)}`],
     ["Updates accepted, rejected; failures", `${count(device.accepted)}, ${count(device.rejected)}; ${count(device.failures)}`],
     ["Training, downloads", `${seconds(device.trainS)}, ${bytes(device.downloaded)}`],

@@ -3,7 +3,7 @@
 import { by, element, sized } from "./dom.js";
 import { font } from "./charts.js";
 import { count, percent, significant, signed } from "./format.js";
-import { CELL, FAILED, OUTCOME, REJECTED, cell, display, store } from "./store.js";
+import { AGAINST, CELL, FAILED, OUTCOME, REJECTED, cell, display, store } from "./store.js";
 import { colours, onTheme, ramp, rampColour } from "./theme.js";
 import { order, ordered } from "./order.js";
 import { openDevice } from "./device.js";
@@ -208,7 +208,7 @@ function marks(context, first, last, y) {
         context.fillRect(x, top, wide, tall);
         context.fillStyle = colours.faint;
         context.fillRect(cx - 3, cy - 0.75, 6, 1.5);
-      } else if (one[CELL.cosine] < 0) {
+      } else if (one[CELL.cosine] < AGAINST) {
         context.fillStyle = colours.attacker;
         const r = small ? 1.5 : Math.min(5, wide / 2 - 1, tall / 2 - 1);
         context.beginPath();

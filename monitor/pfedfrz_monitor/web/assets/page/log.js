@@ -1,7 +1,7 @@
 // What happened, newest first.
 import { by, element } from "./dom.js";
 import { clock } from "./format.js";
-import { store } from "./store.js";
+import { display, store } from "./store.js";
 import { panel } from "./view.js";
 
 const where = by("log");
@@ -10,7 +10,7 @@ const SHOWN = 120;
 let newest = 0;
 
 function line([serial, at, kind, text, device]) {
-  const name = device ? store.labels[device] ?? device : "";
+  const name = device ? display({ name: device }) : "";
   return element("li", { class: kind, "data-serial": serial }, element("time", {}, clock(at)),
     element("span", { class: "glyph", "aria-hidden": "true" }, GLYPHS[kind] ?? "○"),
     element("p", {}, name ? element("b", {}, `${name} `) : null, text));

@@ -9,7 +9,7 @@ const KEYS = {
   name: null,
   presence: (device) => device.standing !== "enrolled" ? -1 : ["waiting", "offline", "online"].indexOf(device.presence),
   stage: (device) => device.stageRound * 10 + device.progress,
-  received: (device) => device.received, local: (device) => device.local,
+  received: (device) => device.received, local: (device) => device.local ?? device.lastLocal,
   norm: (device) => device.norm, cosine: (device) => device.cosine,
   samples: (device) => device.samples, rejected: (device) => device.rejected + device.failures,
   heard: (device) => device.heardAt,

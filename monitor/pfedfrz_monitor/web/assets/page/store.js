@@ -11,6 +11,9 @@ export const CELL = { round: 0, device: 1, outcome: 2, received: 3, local: 4, no
 export const OUTCOME = ["selected", "reported", "accepted", "rejected", "failed", "measured"];
 export const REJECTED = 3, FAILED = 4;
 // "ended" and "refused" are cells too: of closed rounds, and of updates that were turned away.
+// Honest updates whose data differ stand at right angles to the step, give or take: only what is
+// clearly below 0 is said to pull against it.
+export const AGAINST = -0.1;
 const PARTS = ["head", "ignored", "devices", "rounds", "cells", "ended", "refused", "log"];
 
 export const store = {
@@ -81,7 +84,7 @@ function takeDevice(device) {
   if (known?.labels.join() !== device.labels.join()) store.mixVersion += 1;
   if (known?.labels?.length) store.labelled -= 1;
   if (device.labels.length) store.labelled += 1;
-  store.devices[device.i] = Object.assign(known ?? { cosine: null, norm: null, cosineRound: 0 }, device);
+  store.devices[device.i] = Object.assign(known ?? { cosine: null, norm: null, cosineRound: 0, lastLocal: null, localRound: 0 }, device);
 }
 
 function takeRound(round) { store.byRound.set(round.n, round); }
@@ -94,6 +97,10 @@ function takeCell(row) {
   spreads.delete(row[0]);
   const cosine = row[CELL.cosine];
   const device = store.devices[row[1]];
+  if (device && row[CELL.local] != null && row[0] >= device.localRound) {
+    device.lastLocal = row[CELL.local];
+    device.localRound = row[0];
+  }
   if (device && cosine != null && row[0] >= device.cosineRound) {
     device.cosine = cosine;
     device.norm = row[CELL.norm];

@@ -1,7 +1,7 @@
 // The devices in words. However many there are, only the rows in sight exist.
 import { by, element, setClass, setText } from "./dom.js";
 import { ago, count, percent, plural, significant, signed } from "./format.js";
-import { CELL, display, isOwnName, now, store } from "./store.js";
+import { AGAINST, CELL, display, isOwnName, now, store } from "./store.js";
 import { order, ordered, sortBy } from "./order.js";
 import { openDevice } from "./device.js";
 import { panel, redraw } from "./view.js";
@@ -93,12 +93,12 @@ function fillRow(made, device, index) {
   setText(made.doing, device.presence === "offline" ? "" : busy ? device.doing.replace(/^phase (\S+).*, /, "phase $1, ") : device.doing || device.stage);
   made.doing.title = device.doing;
   setText(made.cells[3], percent(device.received));
-  setText(made.cells[4], percent(device.local));
+  setText(made.cells[4], percent(device.local ?? device.lastLocal));
   const paths = sparkPaths(device, 84, 22);
   made.lines.forEach((line, at) => { if (line.getAttribute("d") !== paths[at]) line.setAttribute("d", paths[at]); });
   setText(made.cells[6], significant(device.norm));
   setText(made.cells[7], signed(device.cosine));
-  setClass(made.cells[7], `number c-cosine${device.cosine < 0 ? " against" : ""}`);
+  setClass(made.cells[7], `number c-cosine${device.cosine < AGAINST ? " against" : ""}`);
   setText(made.cells[8], count(device.samples));
   setText(made.cells[9], `${count(device.accepted)}, ${count(device.rejected + device.failures)}`);
   setText(made.cells[10], device.heardAt ? ago(now() - device.heardAt) : "–");

@@ -2,7 +2,7 @@
 import { by, element, setText, sized } from "./dom.js";
 import { font } from "./charts.js";
 import { count, plural, significant, signed } from "./format.js";
-import { CELL, display, quantile, store } from "./store.js";
+import { AGAINST, CELL, display, quantile, store } from "./store.js";
 import { colours, onTheme, withAlpha } from "./theme.js";
 import { panel, pick, picked } from "./view.js";
 import { hideTip, showTip } from "./tip.js";
@@ -76,7 +76,7 @@ function draw() {
   const y = (cosine) => box.top + (1 - cosine) / 2 * (box.bottom - box.top);
 
   context.fillStyle = withAlpha(colours.attacker, 0.08);
-  context.fillRect(box.left, y(0), box.right - box.left, y(-1) - y(0));
+  context.fillRect(box.left, y(AGAINST), box.right - box.left, y(-1) - y(AGAINST));
   context.font = font(12);
   context.textBaseline = "middle";
   context.lineWidth = 1;
@@ -103,7 +103,7 @@ function draw() {
   context.textAlign = "left";
   context.fillText("cosine to the model's step", box.left, 8);
   context.fillStyle = colours.attacker;
-  const pulling = rows.filter((row) => row[CELL.cosine] < 0).length;
+  const pulling = rows.filter((row) => row[CELL.cosine] < AGAINST).length;
   context.fillText(pulling > NAMED ? `${count(pulling)} pull against the model's step` : "pulls against the model's step", box.left + 6, y(-1) - 11);
 
   // Under a mean, whoever uploads far more than the others carries the step along: then the norm
@@ -118,17 +118,17 @@ function draw() {
   context.setLineDash([]);
 
   for (const row of old) {
-    context.fillStyle = withAlpha(row[CELL.cosine] < 0 ? colours.attacker : colours.local, 0.28);
-    mark(context, x(row[CELL.norm]), y(row[CELL.cosine]), 3, row[CELL.cosine] < 0);
+    context.fillStyle = withAlpha(row[CELL.cosine] < AGAINST ? colours.attacker : colours.local, 0.28);
+    mark(context, x(row[CELL.norm]), y(row[CELL.cosine]), 3, row[CELL.cosine] < AGAINST);
   }
   points = [];
   for (const row of rows) {
     const cosine = row[CELL.cosine], device = store.devices[row[CELL.device]];
-    const point = { x: x(row[CELL.norm]), y: y(cosine ?? 0), row, device: row[CELL.device], against: cosine < 0, known: cosine != null };
+    const point = { x: x(row[CELL.norm]), y: y(cosine ?? 0), row, device: row[CELL.device], against: cosine < AGAINST, known: cosine != null };
     points.push(point);
-    context.fillStyle = cosine == null ? "transparent" : cosine < 0 ? colours.attacker : withAlpha(colours.local, rows.length > 200 ? 0.55 : 0.9);
+    context.fillStyle = cosine == null ? "transparent" : point.against ? colours.attacker : withAlpha(colours.local, rows.length > 200 ? 0.55 : 0.9);
     context.strokeStyle = cosine == null ? colours.faint : colours.surface;
-    mark(context, point.x, point.y, rows.length > 200 ? 3.2 : 5, cosine < 0, true);
+    mark(context, point.x, point.y, rows.length > 200 ? 3.2 : 5, point.against, true);
     point.name = device ? display(device) : "";
   }
   labelAgainst(context, box);

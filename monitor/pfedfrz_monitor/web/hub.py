@@ -85,6 +85,7 @@ class Hub:
         self._pages: set[Page] = set()
         self._wake = asyncio.Event()
         self._closing = False
+        self._now = 0.0
         self._counts: deque[tuple[float, int]] = deque()
 
     @property
@@ -147,6 +148,7 @@ class Hub:
         health = self._watch.health
         rate = self._rate(health.traffic.received_messages)
         with self._watch.reading() as view:
+            self._now = view.clock()  # that of the run, which is not ours when one is replayed
             return self._picture.update(view, health, rate)
 
     def _rate(self, count: int) -> float:
@@ -166,4 +168,4 @@ class Hub:
         return bool(told)
 
     def _encoded(self, event: str, body: dict[str, Any]) -> bytes:
-        return encode(event, self._picture.revision, {**body, "now": round(time.time(), 2)})
+        return encode(event, self._picture.revision, {**body, "now": round(self._now, 2)})

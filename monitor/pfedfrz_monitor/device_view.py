@@ -64,6 +64,10 @@ class DeviceView:
     latest: LocalReport | None = None
     """The newest report, from round `latest_round`."""
     latest_round: int = 0
+    cosines: tuple[float, ...] = ()
+    """Of its last updates to the mean of the others', oldest first."""
+    opposes: bool = False
+    """Whether it keeps pulling against the others."""
     updates_accepted: int = 0
     """Since the watch began, as all that follows."""
     updates_rejected: int = 0

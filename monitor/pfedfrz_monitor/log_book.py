@@ -20,6 +20,8 @@ class Kind(str, enum.Enum):
     """It came, went or waits."""
     REJECTED = "rejected"
     FAILED = "failed"
+    OPPOSES = "opposes"
+    """It keeps pulling against the others."""
     KEPT_OUT = "kept-out"
     CONTROL = "control"
 

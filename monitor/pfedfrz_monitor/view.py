@@ -46,6 +46,7 @@ from pfedfrz_protocol import (
 from .authenticity import Authenticity
 from .device_view import DeviceView, Stage, Standing
 from .log_book import Kind, LogBook
+from .pull import LOOKED_AT, keeps_pulling_against
 from .round_view import Cell, Outcome, RoundView
 
 __all__ = ["FederationView"]
@@ -271,6 +272,8 @@ class FederationView:
                 cell.norm = metrics.update_norms[name]
                 cell.cosine = metrics.update_cosines.get(name)
                 cell.outcome = Outcome.ACCEPTED
+        for name, cosine in metrics.update_cosines.items():
+            self._on_cosine(name, cosine, metrics.round)
         self._trim()
         self._note(Kind.ROUND, f"round {metrics.round} closed", number=metrics.round)
 
@@ -384,6 +387,19 @@ class FederationView:
         device.train_s += report.train_s
         device.evaluate_s += report.evaluate_s
         device.downloaded_bytes += report.downloaded_bytes
+
+    def _on_cosine(self, name: str, cosine: float, number: int) -> None:
+        device = self.devices.get(name)
+        if device is None:
+            return
+        device.cosines = (*device.cosines, cosine)[-LOOKED_AT:]
+        opposes = keeps_pulling_against(device.cosines)
+        if opposes and not device.opposes:
+            count, mean = len(device.cosines), sum(device.cosines) / len(device.cosines)
+            text = f"keeps pulling against the others: mean cosine {mean:+.2f} of {count} updates"
+            self._note(Kind.OPPOSES, text, name, number)
+        device.opposes = opposes
+        self._changed(name, heard=False)
 
     # Inside
 

@@ -70,6 +70,7 @@ class DeviceRow:
     trend: tuple[float | str | None, ...] = ()
     norm: float | None = None
     cosine: float | None = None
+    opposes: bool = False
     samples: int = 0
     accepted: int = 0
     rejected: int = 0
@@ -108,6 +109,7 @@ def device_row(
         tuple(trend),
         norm,
         cosine,
+        device.opposes,
         device.samples,
         device.updates_accepted,
         device.updates_rejected + device.failures,
@@ -117,6 +119,8 @@ def device_row(
 
 def _detail(device: DeviceView) -> str:
     said = []
+    if device.opposes:
+        said.append("keeps pulling against the others")
     if device.standing is not Standing.ENROLLED:
         said.append(f"{device.standing.value}{f': {device.refusal}' if device.refusal else ''}")
     if device.presence is Presence.WAITING:
@@ -182,7 +186,8 @@ def draw_device(row: DeviceRow, column: str, width: int) -> Line:
         case "cosine":
             if row.cosine is None:
                 return [("-", Tone.DIM)]
-            return [(f"{row.cosine:+.2f}", Tone.ALARM if row.cosine < 0 else Tone.PLAIN)]
+            tone = Tone.ALARM if row.opposes else Tone.WARN if row.cosine < 0 else Tone.PLAIN
+            return [(f"{row.cosine:+.2f}", tone)]
         case "verdicts":
             bad = Tone.BAD if row.rejected else Tone.DIM
             return [(f"{row.accepted}", Tone.PLAIN), ("/", Tone.DIM), (f"{row.rejected}", bad)]
@@ -260,7 +265,7 @@ def _key(view: FederationView, order: Order) -> Callable[[str], _SortKey]:
     cosines = _last_cosines(view)
     if order is Order.COSINE:
         return lambda name: _first_least(cosines.get(name))
-    return lambda name: (-_trouble(devices[name], cosines.get(name)),)
+    return lambda name: (-_trouble(devices[name]),)
 
 
 def _local(device: DeviceView) -> float | None:
@@ -278,12 +283,12 @@ def _last_cosines(view: FederationView) -> dict[str, float]:
     return {}
 
 
-def _trouble(device: DeviceView, cosine: float | None) -> int:
+def _trouble(device: DeviceView) -> int:
     if device.standing is not Standing.ENROLLED:
         return 6 if device.standing is Standing.WAITING else 3
     if device.stage in (Stage.REJECTED, Stage.FAILED):
         return 5
-    if cosine is not None and cosine < 0:
+    if device.opposes:
         return 4
     if device.presence is not Presence.ONLINE:
         return 2 if device.presence is Presence.OFFLINE else 1

@@ -22,6 +22,7 @@ _TONES = {
     Kind.DEVICE: Tone.DIM,
     Kind.REJECTED: Tone.BAD,
     Kind.FAILED: Tone.BAD,
+    Kind.OPPOSES: Tone.WARN,
     Kind.KEPT_OUT: Tone.WARN,
     Kind.CONTROL: Tone.WORK,
 }

@@ -220,6 +220,7 @@ def _device(number: int, name: str, device: DeviceView) -> Row:
         _short(device.train_s),
         device.downloaded_bytes,
         round(device.heard_at, 1),
+        int(device.opposes),
     ]
 
 

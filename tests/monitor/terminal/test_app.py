@@ -156,6 +156,7 @@ def test_the_order_follows_the_keys_and_the_cursor_stays_on_its_device(
 
     async def scene(app: MonitorApp, pilot: Pilot[None]) -> None:
         watch.lab.status("b", Presence.OFFLINE)
+        watch.lab.view.devices["c"].opposes = True
         await see(app, pilot)
         assert names(app) == ["a", "b", "c"]
         await pilot.press("down", "s")

@@ -97,7 +97,7 @@ def test_an_attacker_stands_out(open_page: OpenPage) -> None:
         page = open_page(server.url)
         expect(page.locator("#updates")).to_have_attribute("role", "img")
         said = page.locator("#updates").get_attribute("aria-label") or ""
-        assert "2 of them pull against the model's step" in said
+        assert "2 of them pull against the others" in said
         for name in federation.bad:
             assert name in said
             expect(page.locator(f"tr[data-device={name}] .against")).to_be_attached()

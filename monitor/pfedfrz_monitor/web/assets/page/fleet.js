@@ -94,7 +94,8 @@ function paint() {
     context.textAlign = "left";
     for (let index = first; index < last; index += 1) {
       const device = devices[index];
-      context.fillStyle = device.presence === "offline" || device.standing !== "enrolled" ? colours.faint : colours.text;
+      context.fillStyle = device.presence === "offline" || device.standing !== "enrolled" ? colours.faint : device.opposes ? colours.attacker : colours.text;
+      context.font = device.opposes ? `600 ${font(12.5)}` : font(12.5);
       context.fillText(fit(context, display(device), names - 12), 0, y(index) + row / 2 + 0.5);
     }
   }

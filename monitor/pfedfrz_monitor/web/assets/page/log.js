@@ -5,7 +5,7 @@ import { display, store } from "./store.js";
 import { panel } from "./view.js";
 
 const where = by("log");
-const GLYPHS = { round: "●", device: "○", rejected: "✕", failed: "▲", "kept-out": "◆", control: "■" };
+const GLYPHS = { round: "●", device: "○", rejected: "✕", failed: "▲", opposes: "◆", "kept-out": "◆", control: "■" };
 const SHOWN = 120;
 let newest = 0;
 

@@ -2,7 +2,7 @@
 
 const DEVICE = ["i", "name", "presence", "waitingFor", "standing", "refusal", "stage", "stageRound",
   "progress", "doing", "runtime", "samples", "labels", "received", "local", "latestRound",
-  "accepted", "rejected", "failures", "trainS", "downloaded", "heardAt"];
+  "accepted", "rejected", "failures", "trainS", "downloaded", "heardAt", "opposes"];
 const ROUND = ["n", "evaluates", "epoch", "openings", "selected", "deadlineS", "openedAt",
   "closedAt", "durationS", "accepted", "rejected", "missing", "received", "local", "loss", "up",
   "down", "trainS", "reasons"];
@@ -11,8 +11,8 @@ export const CELL = { round: 0, device: 1, outcome: 2, received: 3, local: 4, no
 export const OUTCOME = ["selected", "reported", "accepted", "rejected", "failed", "measured"];
 export const REJECTED = 3, FAILED = 4;
 // "ended" and "refused" are cells too: of closed rounds, and of updates that were turned away.
-// Honest updates whose data differ stand at right angles to the step, give or take: only what is
-// clearly below 0 is said to pull against it.
+// Honest updates whose data differ stand at right angles to the others, give or take: only what is
+// clearly below 0 is said to pull against them. Whether a device keeps doing so the view says.
 export const AGAINST = -0.1;
 const PARTS = ["head", "ignored", "devices", "rounds", "cells", "ended", "refused", "log"];
 

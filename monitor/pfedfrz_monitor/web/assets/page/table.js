@@ -98,7 +98,8 @@ function fillRow(made, device, index) {
   made.lines.forEach((line, at) => { if (line.getAttribute("d") !== paths[at]) line.setAttribute("d", paths[at]); });
   setText(made.cells[6], significant(device.norm));
   setText(made.cells[7], signed(device.cosine));
-  setClass(made.cells[7], `number c-cosine${device.cosine < AGAINST ? " against" : ""}`);
+  setClass(made.cells[7], `number c-cosine${device.opposes || device.cosine < AGAINST ? " against" : ""}`);
+  made.cells[7].title = device.opposes ? "keeps pulling against the others" : "";
   setText(made.cells[8], count(device.samples));
   setText(made.cells[9], `${count(device.accepted)}, ${count(device.rejected + device.failures)}`);
   setText(made.cells[10], device.heardAt ? ago(now() - device.heardAt) : "–");

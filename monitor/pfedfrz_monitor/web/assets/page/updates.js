@@ -73,23 +73,26 @@ function draw() {
   const from = log ? scale(low) - pad : Math.max(0, low - pad), to = scale(high) + pad;
   const box = { left: 34, top: 26, right: width - 10, bottom: height - 36 };
   const x = (norm) => box.left + (scale(norm) - from) / (to - from) * (box.right - box.left);
-  const y = (cosine) => box.top + (1 - cosine) / 2 * (box.bottom - box.top);
+  // Where data differ much, all cosines are near 0: they get the room.
+  const largest = Math.max(...[...rows, ...old].map((row) => Math.abs(row[CELL.cosine] ?? 0)));
+  const limit = [0.25, 0.5].find((each) => largest < each * 0.92) ?? 1;
+  const y = (cosine) => box.top + (1 - cosine / limit) / 2 * (box.bottom - box.top);
 
   context.fillStyle = withAlpha(colours.attacker, 0.08);
-  context.fillRect(box.left, y(AGAINST), box.right - box.left, y(-1) - y(AGAINST));
+  context.fillRect(box.left, y(AGAINST), box.right - box.left, y(-limit) - y(AGAINST));
   context.font = font(12);
   context.textBaseline = "middle";
   context.lineWidth = 1;
-  for (const value of [1, 0.5, 0, -0.5, -1]) {
+  for (const value of [limit, limit / 2, 0, -limit / 2, -limit]) {
     context.strokeStyle = value === 0 ? colours.faint : colours.line;
     context.beginPath();
     context.moveTo(box.left, Math.round(y(value)) + 0.5);
     context.lineTo(box.right, Math.round(y(value)) + 0.5);
     context.stroke();
-    if (value % 1 === 0) {
+    if (value === 0 || Math.abs(value) === limit) {
       context.fillStyle = colours.faint;
       context.textAlign = "right";
-      context.fillText(value === -1 ? "−1" : String(value), box.left - 8, y(value));
+      context.fillText(String(value).replace("-", "−").replace("0.", "."), box.left - 6, y(value));
     }
   }
   context.textAlign = "center";
@@ -101,13 +104,13 @@ function draw() {
   }
   context.fillText("norm of the update, dotted: its median", (box.left + box.right) / 2, box.bottom + 28);
   context.textAlign = "left";
-  context.fillText("cosine to the model's step", box.left, 8);
+  context.fillText("cosine to the mean of the others", box.left, 8);
   context.fillStyle = colours.attacker;
   const pulling = rows.filter((row) => row[CELL.cosine] < AGAINST).length;
-  context.fillText(pulling > NAMED ? `${count(pulling)} pull against the model's step` : "pulls against the model's step", box.left + 6, y(-1) - 11);
+  context.fillText(pulling > NAMED ? `${count(pulling)} pull against the others` : "pulls against the others", box.left + 6, y(-limit) - 11);
 
-  // Under a mean, whoever uploads far more than the others carries the step along: then the norm
-  // is what gives them away, so that the middle one is drawn.
+  // Who agrees with the others may still do too much of it: then the norm gives them away, so that
+  // the middle one is drawn.
   const sorted = rows.map((row) => row[CELL.norm]).sort((a, b) => a - b), middle = Math.round(x(quantile(sorted, 0.5))) + 0.5;
   context.strokeStyle = colours.faint;
   context.setLineDash([2, 4]);
@@ -134,7 +137,7 @@ function draw() {
   labelAgainst(context, box);
   const against = points.filter((point) => point.against).length;
   where.setAttribute("role", "img");
-  where.setAttribute("aria-label", `Updates of round ${number}: ${plural(rows.length, "update")}, ${against} of them pull against the model's step${against ? `: ${points.filter((p) => p.against).slice(0, 10).map((p) => p.name).join(", ")}` : ""}`);
+  where.setAttribute("aria-label", `Updates of round ${number}: ${plural(rows.length, "update")}, ${against} of them pull against the others${against ? `: ${points.filter((p) => p.against).slice(0, 10).map((p) => p.name).join(", ")}` : ""}`);
 }
 
 function mark(context, x, y, radius, diamond, ring) {
@@ -148,9 +151,11 @@ function mark(context, x, y, radius, diamond, ring) {
   if (ring) { context.lineWidth = 1.25; context.stroke(); }
 }
 
-// Names of those that pull against, as many as fit without lying over each other.
+// Names of those that keep pulling against the others, or else of those that do so in this round: as
+// many as fit without lying over each other.
 function labelAgainst(context, box) {
-  const taken = [], against = points.filter((each) => each.against);
+  const keep = points.filter((each) => each.known && store.devices[each.device]?.opposes);
+  const taken = [], against = keep.length ? keep : points.filter((each) => each.against);
   if (against.length > NAMED) return;
   context.fillStyle = colours.attacker;
   context.font = `600 ${font(12)}`;
@@ -184,7 +189,8 @@ function hover(event) {
   if (!hit) { hideTip(); return; }
   showTip(event.clientX, event.clientY, hit.name, [
     ["norm", significant(hit.row[CELL.norm])], ["cosine", signed(hit.row[CELL.cosine])],
-    hit.against ? ["pulls against the model's step"] : null]);
+    hit.against ? ["pulls against the others"] : null,
+    store.devices[hit.device]?.opposes ? ["keeps doing so"] : null]);
 }
 
 const here = panel(where, ["ended", "rounds"], draw);

@@ -1,0 +1,32 @@
+"""Which devices keep pulling against the others, told from those that did so by chance.
+
+One update below 0 says little where data differ: honest devices lie on both sides of it. A device
+is named when the mean cosine of its last updates is below 0 beyond what their scatter explains:
+three standard errors, and more than a twentieth. It may attack, or have data unlike all others.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+__all__ = ["LOOKED_AT", "keeps_pulling_against"]
+
+LOOKED_AT = 10
+"""Updates of a device."""
+_FEWEST = 5
+_ERRORS = 3.0
+_LEAST_MEAN = -0.05
+_LEAST_ERROR = 0.005
+"""Of a cosine of a large model, which is an estimate."""
+
+
+def keeps_pulling_against(cosines: Sequence[float]) -> bool:
+    """Whether the last of these cosines, oldest first, say so; never of fewer than five."""
+    last = cosines[-LOOKED_AT:]
+    if len(last) < _FEWEST:
+        return False
+    mean = statistics.fmean(last)
+    error = max(_LEAST_ERROR, statistics.stdev(last) / math.sqrt(len(last)))
+    return mean < _LEAST_MEAN and mean + _ERRORS * error < 0

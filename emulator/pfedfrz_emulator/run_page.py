@@ -133,15 +133,19 @@ class RunPage:
 
 
 def _place(listen: str | None) -> tuple[str, int]:
+    """Host and port to listen on; a free one for port 0, and where the usual one is in use."""
+    places = [_PREFERRED, (_PREFERRED[0], 0)]
     if listen is not None:
         host, colon, port = listen.rpartition(":")
-        if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+        if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65_536):
             raise ConfigurationError(f"{listen!r} is no place for the page: want HOST:PORT")
-        return host.strip("[]"), int(port)
-    for place in (_PREFERRED, (_PREFERRED[0], 0)):
-        with socket.socket() as probe, contextlib.suppress(OSError):
+        if int(port):
+            return host.strip("[]"), int(port)
+        places = [(host.strip("[]"), 0)]
+    for host, number in places:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family) as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-            found: tuple[str, int] = probe.getsockname()
-            return found
-    raise OperationError("no port of 127.0.0.1 is free for the page")
+            probe.bind((host, number))
+            return host, int(probe.getsockname()[1])
+    raise OperationError(f"no port of {places[-1][0]} is free for the page")

@@ -2,7 +2,8 @@
 
 One update below 0 says little where data differ: honest devices lie on both sides of it. A device
 is named when the mean cosine of its last updates is below 0 beyond what their scatter explains:
-three standard errors, and more than a twentieth. It may attack, or have data unlike all others.
+three and a half standard errors, and more than a twentieth. It may attack, or have data unlike all
+others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ __all__ = ["LOOKED_AT", "keeps_pulling_against"]
 LOOKED_AT = 10
 """Updates of a device."""
 _FEWEST = 5
-_ERRORS = 3.0
+_ERRORS = 3.5
 _LEAST_MEAN = -0.05
 _LEAST_ERROR = 0.005
 """Of a cosine of a large model, which is an estimate."""

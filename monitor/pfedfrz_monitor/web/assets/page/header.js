@@ -65,7 +65,7 @@ function drawRound(open) {
   const bar = by("progress"), last = closedRounds().at(-1);
   bar.hidden = !open;
   if (!open) {
-    setText(by("now-round"), last ? `Round ${last.n} closed` : "");
+    setText(by("now-round"), !last ? "" : last.evaluates ? "Last model measured" : `Round ${last.n} closed`);
     setText(by("now-detail"), last?.durationS != null ? `after ${seconds(last.durationS)}` : "");
     return;
   }
@@ -104,7 +104,7 @@ function drawTiles() {
     if (!rounds.length) return "after the first round";
     if (rounds.length < 2) return `in round ${rounds[0].n}`;
     const step = (rounds.at(-1)[name] - rounds.at(-2)[name]) * 100;
-    return `${step < -0.05 ? "−" : "+"}${Math.abs(step).toFixed(1)} in round ${rounds.at(-1).n}`;
+    return `${step < -0.05 ? "−" : "+"}${Math.abs(step).toFixed(1)} ${rounds.at(-1).evaluates ? "in the last model" : `in round ${rounds.at(-1).n}`}`;
   };
   const devices = store.devices.filter(Boolean);
   const online = devices.filter((device) => device.presence === "online").length;
@@ -118,8 +118,8 @@ function drawTiles() {
   const rejected = sum("rejected"), missing = sum("missing");
   tile("rejects", "Updates rejected", count(rejected), closed.length ? `of ${count(sum("accepted") + rejected)}` : "", missing ? `${count(missing)} missing` : "none missing");
   tile("traffic", "Traffic", ...split(bytes(sum("up") + sum("down"))), `${bytes(sum("down"))} down, ${bytes(sum("up"))} up`);
-  const last = of("durationS").at(-1);
-  tile("work", "Training on devices", ...split(seconds(sum("trainS"))), last ? `last round took ${seconds(last.durationS)}` : "after the first round");
+  const trained = of("durationS").filter((round) => !round.evaluates).at(-1);
+  tile("work", "Training on devices", ...split(seconds(sum("trainS"))), trained ? `last round took ${seconds(trained.durationS)}` : "after the first round");
 }
 
 panel(by("dot").closest("header"), ["head", "rounds", "cells", "devices"], drawBar);

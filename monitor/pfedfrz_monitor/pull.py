@@ -2,8 +2,8 @@
 
 One update below 0 says little where data differ: honest devices lie on both sides of it. A device
 is named when the mean cosine of its last updates is below 0 beyond what their scatter explains:
-three and a half standard errors, and more than a twentieth. It may attack, or have data unlike all
-others.
+three and a half standard errors, and more than a twentieth. It stays named until that mean is back
+above a twentieth below 0. It may attack, or have data unlike all others.
 """
 
 from __future__ import annotations
@@ -23,11 +23,16 @@ _LEAST_ERROR = 0.005
 """Of a cosine of a large model, which is an estimate."""
 
 
-def keeps_pulling_against(cosines: Sequence[float]) -> bool:
-    """Whether the last of these cosines, oldest first, say so; never of fewer than five."""
+def keeps_pulling_against(cosines: Sequence[float], *, already: bool = False) -> bool:
+    """Whether the last of these cosines, oldest first, say so; never of fewer than five.
+
+    `already` says that the device was named before the newest of them.
+    """
     last = cosines[-LOOKED_AT:]
     if len(last) < _FEWEST:
         return False
     mean = statistics.fmean(last)
+    if already:
+        return mean < _LEAST_MEAN
     error = max(_LEAST_ERROR, statistics.stdev(last) / math.sqrt(len(last)))
     return mean < _LEAST_MEAN and mean + _ERRORS * error < 0

@@ -393,10 +393,10 @@ class FederationView:
         if device is None:
             return
         device.cosines = (*device.cosines, cosine)[-LOOKED_AT:]
-        opposes = keeps_pulling_against(device.cosines)
+        opposes = keeps_pulling_against(device.cosines, already=device.opposes)
         if opposes and not device.opposes:
-            count, mean = len(device.cosines), sum(device.cosines) / len(device.cosines)
-            text = f"keeps pulling against the others: mean cosine {mean:+.2f} of {count} updates"
+            mean = sum(device.cosines) / len(device.cosines)
+            text = f"keeps pulling against the others ({mean:+.2f})"
             self._note(Kind.OPPOSES, text, name, number)
         device.opposes = opposes
         self._changed(name, heard=False)

@@ -37,6 +37,13 @@ def test_four_updates_are_too_few_and_old_ones_do_not_count() -> None:
     assert not keeps_pulling_against([-0.9] * 50 + [0.5, 0.4, 0.5, 0.6, 0.5] * 2)
 
 
+def test_who_is_named_stays_so_until_the_mean_is_back() -> None:
+    swaying = [-0.3, 0.1, -0.3, 0.1, -0.3, 0.1]
+    assert not keeps_pulling_against(swaying)
+    assert keeps_pulling_against(swaying, already=True)
+    assert not keeps_pulling_against([0.1, -0.2, 0.1, -0.1, 0.1], already=True)
+
+
 def test_it_is_said_once_and_again_after_it_had_ended() -> None:
     lab = Speaker()
     for number in range(1, 40):

@@ -15,7 +15,7 @@ from pfedfrz_protocol import (
     SigningKey,
     sign_message,
 )
-from pfedfrz_transport import Link
+from pfedfrz_transport import Link, LinkOverflow
 
 from .view import FederationView
 
@@ -63,8 +63,11 @@ class Operator:
         """Send a request; `answer` gets its answer, or why there is none, as one that is not done.
 
         Nothing is sent to a coordinator that is away: what a person wanted an hour ago is not what
-        they want when it comes back.
+        they want when it comes back. Nor is anything of which nobody waits to hear any more.
         """
+        # From here on nobody can cancel it, and setting its result cannot fail.
+        if not answer.set_running_or_notify_cancel():
+            return
         status = self._view.coordinator
         if not self._link.is_up:
             answer.set_result(_refusal("the broker is away"))
@@ -77,8 +80,12 @@ class Operator:
         self._last = serial
         request = OperatorRequest(status.epoch, serial, action)
         topic = self._view.topics.operator(self.name, "request")
+        try:
+            self._link.publish(topic, sign_message(request, topic, self._key))
+        except LinkOverflow:
+            answer.set_result(_refusal("too many requests at once"))
+            return
         self._pending[serial] = _Pending(answer, self._clock())
-        self._link.publish(topic, sign_message(request, topic, self._key))
 
     def hear(self, payload: bytes) -> None:
         """Take a message from `answers`; ProtocolError when it is not the coordinator's."""

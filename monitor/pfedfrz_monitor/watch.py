@@ -25,7 +25,6 @@ from pfedfrz_transport import (
     Link,
     LinkDown,
     LinkLimits,
-    LinkOverflow,
     LinkUp,
     Message,
     MqttLink,
@@ -239,10 +238,7 @@ class LiveWatch:
             case Refused(topic, reason):
                 self._health = replace(self._health, fault=f"the broker refused {topic}: {reason}")
             case Posted(_Ask(action, answer)) if self._operator is not None:
-                try:
-                    self._operator.ask(action, answer)
-                except LinkOverflow:
-                    answer.set_result(OperatorAnswer(0, 0, False, "too many requests at once"))
+                self._operator.ask(action, answer)
 
     def _yield_to_another(self) -> None:
         """Two with one account would throw each other out for ever: the one before gives way."""

@@ -23,7 +23,7 @@ from pfedfrz_protocol import (
     Topics,
     open_signed,
 )
-from pfedfrz_transport import MemoryBroker, MemoryLink, Message
+from pfedfrz_transport import LinkOverflow, MemoryBroker, MemoryLink, Message
 
 TOPICS = Topics("lab")
 
@@ -155,3 +155,39 @@ def test_who_only_watches_cannot_ask() -> None:
     assert not lab.watch.may_act
     lab.watch.close()
     lab.coordinator.close()
+
+
+def test_who_stops_waiting_for_an_answer_does_not_end_the_watch(lab: Lab) -> None:
+    ready(lab)
+    left = lab.watch.ask(Pause())
+    request = lab.asked()
+    left.cancel()
+    lab.answer(request, "paused")
+    other = lab.watch.ask(Resume())
+    lab.answer(lab.asked(), "goes on")
+    assert other.result(5).done, "the watch's thread has ended"
+
+
+def test_what_nobody_waits_for_any_more_is_not_asked() -> None:
+    link = MemoryLink(MemoryBroker(), "watcher")
+    anna = Operator("anna", key_of("anna"), FederationView(TOPICS), link)
+    left = Future[OperatorAnswer]()
+    left.cancel()
+    anna.ask(Pause(), left)
+    assert left.cancelled()
+
+
+def test_a_request_without_room_on_its_way_is_answered_once(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(topic: str, payload: bytes, *, qos: int = 1) -> None:
+        raise LinkOverflow("no room")
+
+    ready(lab)
+    with monkeypatch.context() as patched:
+        patched.setattr(lab.watch.link, "publish", full)
+        assert lab.watch.ask(Pause()).result(5).detail == "too many requests at once"
+    lab.now = 11.0
+    waiting = lab.watch.ask(Resume())
+    lab.answer(lab.asked(), "goes on")
+    assert waiting.result(5).done, "the watch's thread has ended"

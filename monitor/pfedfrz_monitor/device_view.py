@@ -77,5 +77,8 @@ class DeviceView:
     downloaded_bytes: int = 0
     heard_at: float = 0.0
     """When its last message came, by this machine's clock in Unix seconds."""
+    notes_left: float = 20.0
+    """Lines of the log that it may still bring about, as of `noted_at`."""
+    noted_at: float = 0.0
     revision: int = 0
     """The view's own, when this device last changed."""

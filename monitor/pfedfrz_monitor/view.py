@@ -58,6 +58,9 @@ _STANDINGS = {
     RejectReason.QUARANTINED: Standing.QUARANTINED,
     RejectReason.REVOKED: Standing.REVOKED,
 }
+_NOTES_AT_ONCE = 20.0
+_NOTES_PER_S = 1 / 30
+"""Lines of the log that one device may bring about by itself."""
 _DEVICE_LEAVES = ("status", "event", "command", "heartbeat")
 
 
@@ -90,7 +93,8 @@ class FederationView:
 
     def __post_init__(self) -> None:
         self.signatures = Authenticity(self.topics, self.coordinator_key, self.max_devices)
-        self._cells = 0
+        self._kept = 0
+        self._desired_epoch = 0
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -192,7 +196,11 @@ class FederationView:
             self._note(Kind.CONTROL, f"coordinator {status.presence.value}")
 
     def on_control(self, control: Control) -> None:
-        """What the federation is to do."""
+        """What the federation is to do; nothing that was said in an earlier life counts."""
+        if control.epoch < self._desired_epoch:
+            self.ignored[RejectReason.LATE] += 1
+            return
+        self._desired_epoch = control.epoch
         if control.desired is not self.desired:
             said = {"run": "running", "pause": "paused", "stop": "the rounds are over"}
             self._note(Kind.CONTROL, said[control.desired.value])
@@ -220,8 +228,11 @@ class FederationView:
                 self._note(Kind.KEPT_OUT, f"{standing.value}{why}", name)
 
     def on_announcement(self, opened: RoundAnnouncement) -> None:
-        """A round is open."""
+        """A round is open; nothing that was said before the newest announcement counts."""
         before = self.announcement
+        if before is not None and (opened.epoch, opened.round) < (before.epoch, before.round):
+            self.ignored[RejectReason.LATE] += 1
+            return
         self.announcement = opened
         # A coordinator whose state was lost begins anew: what was before is of another life.
         for number in [number for number in self.rounds if number > opened.round]:
@@ -234,7 +245,10 @@ class FederationView:
             self._drop_round(opened.round)
             here = self._round(opened.round)
             here.purpose, here.deadline_s = opened.purpose, opened.deadline_s
+        known = _parts(here)
         here.selected = frozenset(opened.selected)
+        self._kept += _parts(here) - known
+        self._trim()
         if here.is_closed and here.epoch == 0:
             here.epoch = opened.epoch
             return  # its numbers came first: it is over, and was opened before we looked
@@ -258,8 +272,8 @@ class FederationView:
     def on_metrics(self, metrics: RoundMetrics) -> None:
         """A round is closed."""
         here = self._round(metrics.round)
-        if here.metrics == metrics:
-            return
+        if here.metrics == metrics or metrics.round not in self.rounds:
+            return  # said once more, or older than all that is kept
         is_news = here.opened_at is not None and not here.is_closed
         closed_at = self.clock()
         here.purpose, here.metrics = metrics.purpose, metrics
@@ -331,7 +345,7 @@ class FederationView:
             is_new and status.presence is Presence.OFFLINE
         ):
             why = f": {status.waiting_for}" if status.waiting_for else ""
-            self._note(Kind.DEVICE, f"{status.presence.value}{why}", name)
+            self._note_of(name, Kind.DEVICE, f"{status.presence.value}{why}")
         device.presence, device.waiting_for = status.presence, status.waiting_for
         device.bundle, device.runtime = status.bundle, status.runtime
         if status.presence is not Presence.OFFLINE:
@@ -364,7 +378,7 @@ class FederationView:
                 device.stage_round = event.round
                 if self._settle(name, event, Outcome.FAILED, event.detail):
                     device.failures += 1
-                    self._note(Kind.FAILED, event.detail, name, event.round)
+                    self._note_of(name, Kind.FAILED, event.detail, event.round)
             case BundleInstalled():
                 device.doing = "has another bundle"
             case BundleRefused():
@@ -454,7 +468,7 @@ class FederationView:
         known = here.metrics.update_norms if here.metrics else {}
         if cell is None and (name in here.selected or name in known):
             cell = here.cells[name] = Cell()
-            self._cells += 1
+            self._kept += name not in here.selected
             self._trim()
         return cell
 
@@ -464,22 +478,42 @@ class FederationView:
 
     def _drop_round(self, number: int) -> None:
         dropped = self.rounds.pop(number)
-        self._cells -= len(dropped.cells)
+        self._kept -= _parts(dropped)
         self.revision += 1
 
     def _trim(self) -> None:
         """The oldest rounds lose their details first; the newest keeps its own."""
-        if self._cells <= self.max_cells:
+        if self._kept <= self.max_cells:
             return
         for here in list(self.rounds.values())[:-1]:
-            if not here.cells:
+            if not _parts(here):
                 continue
-            self._cells -= len(here.cells)
+            self._kept -= _parts(here)
             here.cells, here.metrics, here.selected = {}, None, frozenset()
             self._touch(here)
-            if self._cells <= self.max_cells:
+            if self._kept <= self.max_cells:
                 return
+
+    def _note_of(self, name: str, kind: Kind, text: str, number: int = 0) -> None:
+        """Write down what a device itself brings about, within its share: it could say it for ever,
+        until nothing else is left in the log.
+        """
+        device, now = self.devices[name], self.clock()
+        passed = max(0.0, now - device.noted_at)
+        device.notes_left = min(_NOTES_AT_ONCE, device.notes_left + passed * _NOTES_PER_S)
+        device.noted_at = now
+        if device.notes_left < 1.0:
+            return
+        device.notes_left -= 1.0
+        if device.notes_left < 1.0:
+            text = f"{text} ({name} says more than is written down)"
+        self._note(kind, text, name, number)
 
     def _note(self, kind: Kind, text: str, device: str = "", number: int = 0) -> None:
         self.revision += 1
         self.log.add(self.clock(), kind, text, device, number)
+
+
+def _parts(here: RoundView) -> int:
+    """How many devices are kept one by one in a round: those asked, and others that count."""
+    return len(here.selected | here.cells.keys())

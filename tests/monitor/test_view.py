@@ -294,9 +294,9 @@ def test_whatever_comes_the_view_stays_within_its_bounds() -> None:
         lab.close(number, 3, 3, norms={"a": 1.0})
     assert list(view.rounds) == [5, 6, 7, 8, 9]
     assert [len(here.cells) for here in view.rounds.values()] == [0, 0, 0, 3, 3]
-    for _ in range(2000):
-        lab.status("a", Presence.OFFLINE)
-        lab.status("a")
+    for _ in range(600):
+        lab.control(DesiredState.PAUSE)
+        lab.control(DesiredState.RUN)
     assert len(view.log.since(0)) == 1000
     assert view.log.count > 4000
 
@@ -310,3 +310,60 @@ def test_revisions_say_what_has_changed() -> None:
     assert [n for n, r in lab.view.rounds.items() if r.revision > before] == []
     lab.ready("b", 1, 0.5, 0.5)
     assert [n for n, r in lab.view.rounds.items() if r.revision > before] == [1]
+
+
+def test_an_old_announcement_said_again_takes_nothing_away() -> None:
+    lab = Speaker()
+    for number in (1, 2, 3):
+        lab.announce(number, "a", epoch=7)
+        lab.close(number, 1, 1)
+    lab.announce(1, "a", epoch=7)
+    lab.announce(9, "a", epoch=6)
+    assert list(lab.view.rounds) == [1, 2, 3]
+    assert all(here.is_closed for here in lab.view.rounds.values())
+    assert lab.view.ignored[RejectReason.LATE] == 2
+
+
+def test_what_the_federation_was_to_do_in_an_earlier_life_does_not_count() -> None:
+    lab = Speaker()
+    lab.say(lab.view.topics.control, Control(DesiredState.RUN, 8))
+    lab.say(lab.view.topics.control, Control(DesiredState.STOP, 7))
+    assert lab.view.desired is DesiredState.RUN
+    assert lab.view.ignored[RejectReason.LATE] == 1
+
+
+def test_old_numbers_said_again_cost_the_newest_rounds_nothing() -> None:
+    view = FederationView(Topics("lab"), max_rounds=2, max_cells=4)
+    lab = Speaker(view)
+    for number in (5, 6):
+        lab.announce(number, "a", "b")
+        lab.close(number, 2, 2, norms={"a": 1.0, "b": 1.0})
+    for number in (1, 2, 3, 4) * 3:
+        lab.close(number, 2, 2, norms={"a": 1.0, "b": 1.0})
+    assert [len(here.cells) for here in view.rounds.values()] == [2, 2]
+
+
+def test_devices_that_were_only_asked_count_as_kept_too() -> None:
+    view = FederationView(Topics("lab"), max_cells=6)
+    lab = Speaker(view)
+    for number in range(1, 6):
+        lab.announce(number, "a", "b", "c")
+    assert [len(here.selected) for here in view.rounds.values()] == [0, 0, 0, 3, 3]
+
+
+def test_one_device_does_not_fill_the_log() -> None:
+    now = [1000.0]
+    lab = Speaker(FederationView(Topics("lab"), clock=lambda: now[0]))
+    lab.announce(1, "good", "bad")
+    lab.rejected("good", 1, RejectReason.NOT_FINITE, "a NaN")
+    for count in range(2000):
+        lab.status("bad", Presence.OFFLINE if count % 2 else Presence.ONLINE)
+        lab.failed("bad", 1, f"failure {count}")
+    entries = lab.view.log.since(0)
+    assert any(entry.kind is Kind.REJECTED for entry in entries), "it was washed away"
+    assert 10 <= sum(entry.device == "bad" for entry in entries) <= 50
+    assert "bad says more than is written down" in entries[-1].text
+    assert lab.view.devices["bad"].failures == 2000
+    now[0] += 3600.0
+    lab.failed("bad", 1, "much later")
+    assert lab.view.log.since(0)[-1].text == "much later"

@@ -81,7 +81,8 @@ class RunPage:
             *(str(os.getpid()), "page", str(self._files.monitor)),
         ]
         log_path = self._files.log("page")
-        with log_path.open("ab") as log, interrupts_deferred():
+        # What the process says has the page's token in it.
+        with open(log_path, "ab", opener=_private) as log, interrupts_deferred():
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -130,6 +131,10 @@ class RunPage:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _place(listen: str | None) -> tuple[str, int]:

@@ -325,3 +325,18 @@ def test_the_page_says_that_the_monitor_is_gone_and_comes_back(open_page: OpenPa
     expect(page.locator("#notice")).to_contain_text("tries again by itself")
     with PageServer(watch, WebSettings(listen=place)):
         expect(page.locator("#state")).to_have_text("running", timeout=15_000)
+
+
+def test_a_device_may_be_called_like_what_every_object_has(
+    open_page: OpenPage, window: Window
+) -> None:
+    federation = PlausibleFederation(3, 0)
+    federation.arrive()
+    federation.view.on_status("constructor", federation.status("constructor", ()))
+    with PageServer(StillWatch(federation.view), ANY_PORT) as server:
+        page = open_page(server.url, window)
+        shown = page.evaluate(
+            "import('/assets/page/store.js').then((store) =>"
+            " store.store.devices.map((device) => store.display(device)))"
+        )
+        assert "constructor" in shown

@@ -17,7 +17,7 @@ export const AGAINST = -0.1;
 const PARTS = ["head", "ignored", "devices", "rounds", "cells", "ended", "refused", "log"];
 
 export const store = {
-  federation: "", acts: false, labels: {}, head: null, connected: false, offset: 0,
+  federation: "", acts: false, labels: Object.create(null), head: null, connected: false, offset: 0,
   devices: [], rounds: [], byRound: new Map(), cells: new Map(), log: [], mostCells: 0,
   labelled: 0, mixVersion: 0, cellCount: 0, mostEntries: 300,
 };
@@ -40,9 +40,11 @@ export function display(device) {
 
 export function takeSnapshot(all) {
   Object.assign(store, {
-    federation: all.federation, acts: all.acts, labels: all.labels, head: all.head,
+    federation: all.federation, acts: all.acts, head: all.head,
     mostCells: all.most_cells, mostEntries: all.most_entries,
     devices: [], rounds: [], byRound: new Map(), cells: new Map(), log: [], labelled: 0, cellCount: 0,
+    // Without a prototype: a device may be called "constructor".
+    labels: Object.assign(Object.create(null), all.labels),
   });
   spreads.clear();
   uses = new Map();

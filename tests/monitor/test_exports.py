@@ -122,3 +122,13 @@ def test_a_run_without_a_round_is_empty_tables(tmp_path: Path) -> None:
     empty = read_record(find_place(state))
     for kind in ("csv", "parquet"):
         assert len(export_run(empty, kind, tmp_path / kind)) == 3
+
+
+def test_what_a_device_said_is_no_formula_in_a_spreadsheet(
+    record: RunRecord, tmp_path: Path
+) -> None:
+    said = "=cmd|' /C calc'!A1"
+    hostile = replace(record, refusals=(replace(record.refusals[0], detail=said),))
+    refusals = export_run(hostile, "csv", tmp_path / "out")[2]
+    (row,) = csv.DictReader(io.StringIO(refusals.read_text(), newline=""))
+    assert row["detail"] == f"'{said}"

@@ -161,6 +161,10 @@ def _parts(spread: Spread | None) -> tuple[float | None, ...]:
     return (spread.mean, spread.std, spread.min, spread.max)
 
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""What makes a formula of a text in a spreadsheet; with an apostrophe before it it stays text."""
+
+
 def encode_table(table: Table) -> bytes:
     """The table as CSV in UTF-8."""
     text = io.StringIO()
@@ -178,4 +182,6 @@ def _cell(value: Value, exact: bool) -> str | int:
         # Six digits are more than was measured, but of a time not even the day.
         shown = f"{value:.3f}" if exact else f"{value:.6g}"
         return shown if math.isfinite(value) else ""
+    if isinstance(value, str) and value.startswith(_FORMULAS):
+        return f"'{value}"
     return "" if value is None else value

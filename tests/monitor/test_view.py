@@ -294,7 +294,7 @@ def test_whatever_comes_the_view_stays_within_its_bounds() -> None:
         lab.close(number, 3, 3, norms={"a": 1.0})
     assert list(view.rounds) == [5, 6, 7, 8, 9]
     assert [len(here.cells) for here in view.rounds.values()] == [0, 0, 0, 3, 3]
-    for _ in range(600):
+    for _ in range(2000):
         lab.control(DesiredState.PAUSE)
         lab.control(DesiredState.RUN)
     assert len(view.log.since(0)) == 1000

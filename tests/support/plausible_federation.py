@@ -132,14 +132,16 @@ class PlausibleFederation:
             waiting_for=why, label_counts=counts,
         )  # fmt: skip
 
-    def open(self, number: int, purpose: Purpose = Purpose.TRAIN, share: float = 1.0) -> list[str]:
+    def open(
+        self, number: int, purpose: Purpose = Purpose.TRAIN, share: float = 1.0, epoch: int = 1
+    ) -> list[str]:
         """Open a round for that share of the devices."""
         here = [name for name in self.names if self.view.devices[name].presence is Presence.ONLINE]
         chosen = self.random.choice(here, max(1, int(len(here) * share)), replace=False)
         names = sorted(chosen.tolist())
         model = ModelReference(number - 1, _DIGEST, _TRANSFER)
         self.view.on_announcement(
-            RoundAnnouncement(number, 1, _DIGEST, purpose, model, tuple(names), 60.0)
+            RoundAnnouncement(number, epoch, _DIGEST, purpose, model, tuple(names), 60.0)
         )
         return names
 

@@ -7,6 +7,8 @@ interrupted can be reported.
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ __all__ = ["DESCRIPTION_FILE", "DescribedDevice", "RunDescription"]
 
 DESCRIPTION_FILE = "run.json"
 _FORMAT = 1
+_LARGEST = 256 << 20
 
 
 class DescribedDevice(msgspec.Struct, frozen=True):
@@ -58,7 +61,7 @@ class RunDescription(msgspec.Struct, frozen=True):
         """What `directory` holds; None without one, OperationError for one that is damaged."""
         path = directory / DESCRIPTION_FILE
         try:
-            told = msgspec.convert(json.loads(path.read_bytes()), RunDescription)
+            told = msgspec.convert(json.loads(_bounded(path)), RunDescription)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -73,3 +76,16 @@ class RunDescription(msgspec.Struct, frozen=True):
                 "that wrote it"
             )
         return told
+
+
+def _bounded(path: Path) -> bytes:
+    """A file's content; OperationError for what would never end, or never begin."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OperationError(f"{path} is no regular file; move it away to report without it")
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise OperationError(
+            f"{path} is larger than {_LARGEST >> 20} MiB; move it away to report without it"
+        )
+    return content

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,3 +155,35 @@ def test_a_damaged_description_is_one_line(tmp_path: Path, content: bytes) -> No
     (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(OperationError, match=r"run.json is damaged: .*; move it away"):
         read_record(find_place(tmp_path))
+
+
+def test_a_description_that_never_ends_or_begins_is_refused(tmp_path: Path) -> None:
+    state = WrittenRun(tmp_path / "state").write()
+    (state / "run.json").symlink_to("/dev/zero")
+    with pytest.raises(OperationError, match="no regular file; move it away"):
+        read_record(find_place(state))
+    (state / "run.json").unlink()
+    os.mkfifo(state / "run.json")
+    with pytest.raises(OperationError, match="no regular file; move it away"):
+        read_record(find_place(state))
+
+
+def test_rows_without_end_are_not_read(tmp_path: Path) -> None:
+    state = WrittenRun(tmp_path / "state").write()
+    with closing(sqlite3.connect(state / "journal.sqlite", isolation_level=None)) as journal:
+        journal.execute("DROP TABLE notes")
+        journal.execute(
+            "CREATE VIEW notes(at, text) AS WITH RECURSIVE c(x) AS "
+            "(SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x, 'note' FROM c"
+        )
+    with pytest.raises(OperationError, match="views or triggers, which pfedfrz never makes"):
+        read_record(find_place(state))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="sqlite3 has no limits before Python 3.11")
+def test_a_value_longer_than_any_that_is_written_is_not_read(tmp_path: Path) -> None:
+    state = WrittenRun(tmp_path / "state").write()
+    with closing(sqlite3.connect(state / "journal.sqlite", isolation_level=None)) as journal:
+        journal.execute("UPDATE rejects SET detail = hex(zeroblob(40000000))")
+    with pytest.raises(OperationError, match="too big"):
+        read_record(find_place(state))

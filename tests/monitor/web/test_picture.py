@@ -92,7 +92,7 @@ def test_rounds_of_another_life_are_gone() -> None:
     federation.go(5)
     picture = Picture({})
     picture.update(federation.view, HEALTH, 0.0)
-    federation.open(2)
+    federation.open(2, epoch=2)
     changes = picture.update(federation.view, HEALTH, 0.0)
     assert set(changes["gone"]) >= {3, 4, 5}
     assert {row[0] for row in picture.whole()["rounds"]} == {1, 2}

@@ -7,7 +7,6 @@ interrupted can be reported.
 from __future__ import annotations
 
 import json
-import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -80,9 +79,9 @@ class RunDescription(msgspec.Struct, frozen=True):
 
 def _bounded(path: Path) -> bytes:
     """A file's content; OperationError for what would never end, or never begin."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OperationError(f"{path} is no regular file; move it away to report without it")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OperationError(f"{path} is no regular file; move it away to report without it")
+    with path.open("rb") as file:
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise OperationError(

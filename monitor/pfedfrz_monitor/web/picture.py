@@ -22,6 +22,7 @@ from pfedfrz_monitor.round_view import Cell, Outcome, RoundView
 from pfedfrz_monitor.view import FederationView
 from pfedfrz_monitor.watch import Health
 from pfedfrz_protocol import Purpose
+from pfedfrz_protocol.one_line import one_line
 
 __all__ = ["MOST_CELLS", "MOST_ENTRIES", "Picture", "encode"]
 
@@ -30,6 +31,9 @@ MOST_CELLS = 60_000
 MOST_ENTRIES = 300
 """Lines of the log that a page keeps."""
 _MOST_LABELS = 1000
+_MOST_NAMES = 40_000
+"""Of devices that were asked, heard of or not: twice as many as a view has devices."""
+_LONGEST_TEXT = 500
 
 Row = list[Any]
 
@@ -47,7 +51,7 @@ class Picture:
     """Rows of one federation, as far as they have been told. For one thread at a time."""
 
     def __init__(self, labels: Mapping[str, str], *, acts: bool = False) -> None:
-        self._labels = dict(labels)
+        self._labels = {_text(name): _text(label) for name, label in labels.items()}
         self._acts = acts
         self._revision = -1
         self._federation = ""
@@ -151,9 +155,13 @@ class Picture:
         told = self._cells.setdefault(here.number, {})
         fresh = []
         for name in here.selected - here.cells.keys() - told.keys():
+            if not self._has_number(name):
+                continue
             told[name] = row = [here.number, self._number(name), 0]
             fresh.append(row)
         for name, cell in here.cells.items():
+            if not self._has_number(name):
+                continue
             row = _cell(here.number, self._number(name), cell)
             if told.get(name) != row:
                 told[name] = row
@@ -162,14 +170,23 @@ class Picture:
         self._cell_count = sum(map(len, self._cells.values()))
         return fresh
 
+    def _has_number(self, name: str) -> bool:
+        """Whether a device's cells are told: a coordinator could ask ever new names."""
+        return name in self._numbers or len(self._numbers) < _MOST_NAMES
+
     def _number(self, name: str) -> int:
         return self._numbers.setdefault(name, len(self._numbers))
+
+
+def _text(text: str) -> str:
+    """What a file's name or a run's description has may be no text, which JSON cannot hold."""
+    return one_line(text, _LONGEST_TEXT)
 
 
 def _head(view: FederationView, health: Health, rate: float) -> dict[str, Any]:
     members, status, newest = view.membership, view.coordinator, view.announcement
     return {
-        "source": health.source,
+        "source": _text(health.source),
         "connected": health.connected,
         "fault": health.fault,
         "heard": health.heard,

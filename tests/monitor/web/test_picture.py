@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from federation_messages import Speaker
 from plausible_federation import PlausibleFederation
 
 from pfedfrz_monitor.view import FederationView
 from pfedfrz_monitor.watch import Health
 from pfedfrz_monitor.web.picture import MOST_CELLS, Picture, encode
-from pfedfrz_protocol import RejectReason, Topics
+from pfedfrz_protocol import (
+    ModelReference,
+    Purpose,
+    RejectReason,
+    RoundAnnouncement,
+    Topics,
+    TransferReference,
+)
 
+NOWHERE = TransferReference(0, "0" * 64)
 HEALTH = Health("mqtt://127.0.0.1:1883", True, heard=True)
 
 
@@ -143,3 +152,29 @@ def test_an_event_is_one_line_whatever_is_in_it() -> None:
     assert event.endswith(b"}\n\n")
     assert event.count(b"\n") == 4
     assert b"\r" not in event
+
+
+def test_what_is_no_text_is_told_all_the_same() -> None:
+    picture = Picture({"\ud800": "attacker\udcff"})
+    picture.update(PlausibleFederation(1, 0).view, Health("replay of runs/\udcff", True), 0.0)
+    told = json.loads(encode("snapshot", 0, picture.whole()).split(b"data: ")[1])
+    assert told["labels"] == {"\\ud800": "attacker\\udcff"}
+    assert told["head"]["source"] == "replay of runs/\\udcff"
+
+
+def test_rounds_of_ever_new_names_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pfedfrz_monitor.web.picture._MOST_NAMES", 10)
+    federation = PlausibleFederation(3, 0)
+    federation.arrive()
+    picture = Picture({})
+    for number in range(1, 6):
+        federation.view.on_announcement(
+            RoundAnnouncement(
+                number, 1, "0" * 64, Purpose.TRAIN, ModelReference(0, "0" * 64, NOWHERE),
+                (*federation.names, *(f"board-{number}-{place}" for place in range(4))), 60.0,
+            )
+        )  # fmt: skip
+        picture.update(federation.view, HEALTH, 0.0)
+    cells = picture.whole()["cells"]
+    assert {device for _, device, _ in cells} == set(range(10))
+    assert [row[:2] for row in cells].count([5, 0]) == 1, "those that are known are still told"

@@ -47,7 +47,7 @@ function drawBar() {
   const title = `${open ? `Round ${open.n} · ` : ""}${store.federation || "pfedfrz"} · ${text}`;
   if (document.title !== title) document.title = title;
   setText(by("source"), head.source ?? "");
-  setText(by("rate"), head.source ? `${count(head.rate ?? 0)} messages/s` : "");
+  setText(by("rate"), !head.source ? "" : head.speed ? `speed ${head.speed}×` : `${count(head.rate ?? 0)} messages/s`);
   drawRound(open);
   drawPause();
   const said = notice(kind);
@@ -72,7 +72,7 @@ function drawRound(open) {
   const done = progressOf(open), settled = done.accepted + done.rejected + done.failed;
   const left = open.openedAt ? open.openedAt + open.deadlineS - now() : null;
   const what = open.evaluates ? "evaluated" : "delivered";
-  setText(by("now-round"), `Round ${open.n}`);
+  setText(by("now-round"), open.evaluates ? `Measuring, round ${open.n}` : `Round ${open.n}`);
   setText(by("now-detail"), [`${count(done.accepted)} of ${count(open.selected)} ${what}`,
     done.rejected && `${count(done.rejected)} rejected`, done.failed && `${count(done.failed)} failed`,
     left !== null && (left > 0 ? `at most ${seconds(Math.max(1, Math.ceil(left)))} left` : "the deadline is over")].filter(Boolean).join(" · "));

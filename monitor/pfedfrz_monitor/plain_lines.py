@@ -98,6 +98,9 @@ def state_of(view: FederationView, at: float) -> Happening:
     opened = view.open_round
     where = f"round {number} {'open' if opened else 'closed'}" if number else "no round yet"
     there = count(len(view.devices), "device")
+    status = view.coordinator
+    if status is not None and status.presence is Presence.OFFLINE and not view.is_over:
+        where = f"coordinator offline, {where}"  # what it said last is still retained
     text = f"{view.topics.federation}: {desired}, {where}, {online} of {there} online"
     facts: dict[str, Fact] = {
         "federation": view.topics.federation,

@@ -112,6 +112,15 @@ def test_trouble_with_the_watching_is_told_once_and_its_end_too() -> None:
     ]
 
 
+def test_a_state_without_a_coordinator_says_so() -> None:
+    watch = SpokenWatch()
+    watch.lab.control(DesiredState.RUN)
+    watch.lab.coordinator(Presence.OFFLINE)
+    assert bare(lines_of(watch)) == [
+        "state     lab: running, coordinator offline, no round yet, 0 of 0 devices online"
+    ]
+
+
 def test_a_run_told_once_more_has_its_own_times_and_an_end() -> None:
     watch = SpokenWatch()
     watch.lab.view.clock = lambda: 86_400.0

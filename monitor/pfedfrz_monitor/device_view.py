@@ -64,6 +64,8 @@ class DeviceView:
     latest: LocalReport | None = None
     """The newest report, from round `latest_round`."""
     latest_round: int = 0
+    last_local: float | None = None
+    """The newest accuracy after training: a round that only measures leaves it as it is."""
     cosines: tuple[float, ...] = ()
     """Of its last updates to the mean of the others', oldest first."""
     opposes: bool = False

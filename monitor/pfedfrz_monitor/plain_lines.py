@@ -98,6 +98,9 @@ def state_of(view: FederationView, at: float) -> Happening:
     opened = view.open_round
     where = f"round {number} {'open' if opened else 'closed'}" if number else "no round yet"
     there = count(len(view.devices), "device")
+    status = view.coordinator
+    if status is not None and status.presence is Presence.OFFLINE and not view.is_over:
+        where = f"coordinator offline, {where}"  # what it said last is still retained
     text = f"{view.topics.federation}: {desired}, {where}, {online} of {there} online"
     facts: dict[str, Fact] = {
         "federation": view.topics.federation,
@@ -152,14 +155,16 @@ def run_plain(
     settle_s: float = _SETTLE_S,
     clock: Callable[[], float] = time.time,
     wait: Callable[[float], None] = time.sleep,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Tell what happens until `wait` or a signal ends it; returns when nobody reads any more.
+    """Tell what happens until `wait` or a signal ends it, or all has been told that there will be.
 
-    What comes in the first `settle_s` at most is from before; in a run told once more, nothing is.
+    Returns, too, when nobody reads any more. What comes in the first `settle_s` at most is from
+    before; in a run told once more, nothing is.
     """
     teller = _Teller(out, as_json)
     try:
-        _follow(watch, labels, teller, settle_s, clock, wait)
+        _follow(watch, labels, teller, settle_s, clock, wait, is_over)
     except BrokenPipeError:
         # `| head` has seen enough: the interpreter must not try to flush at its end.
         if out is sys.stdout:
@@ -173,6 +178,7 @@ def _follow(
     settle_s: float,
     clock: Callable[[], float],
     wait: Callable[[float], None],
+    is_over: Callable[[], bool],
 ) -> None:
     settled_at = clock() + settle_s
     seen = -1
@@ -185,7 +191,7 @@ def _follow(
     with watch.reading() as view:
         lines = PlainLines(view, labels)
         federation = view.topics.federation
-        first = state_of(view, clock())
+        first = state_of(view, view.clock())  # the run's clock, which is another in a replay
     teller.tell(first)
     trouble = ""
     while True:
@@ -195,8 +201,13 @@ def _follow(
             teller.tell(Happening(clock(), "watch", now or "all is well again"))
         if watch.health.given_up:
             return
+        was_last = is_over()
         with watch.reading() as view:
             news = lines.news(view)
+            last = state_of(view, view.clock())
         for one in news:
             teller.tell(one)
+        if was_last:
+            teller.tell(last)
+            return
         wait(_LOOK_S)

@@ -125,7 +125,13 @@ class ReplayWatch:
     @property
     def health(self) -> Health:
         """Where it comes from; `fault` is empty, since nothing can be cut off."""
-        return Health(f"replay of {self._place.directory}", True, self._began_s, heard=True)
+        return Health(
+            f"replay of {self._place.directory}",
+            True,
+            self._began_s,
+            heard=True,
+            speed=self._speed,
+        )
 
     @property
     def length_s(self) -> float:

@@ -95,6 +95,8 @@ class FederationView:
         self.signatures = Authenticity(self.topics, self.coordinator_key, self.max_devices)
         self._kept = 0
         self._desired_epoch = 0
+        self._has_no_past = False
+        """Whether the coordinator says that it has closed no round yet."""
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -229,6 +231,8 @@ class FederationView:
 
     def on_announcement(self, opened: RoundAnnouncement) -> None:
         """A round is open; nothing that was said before the newest announcement counts."""
+        if self._has_no_past and opened.round > 1:
+            return  # retained from a life that the coordinator has lost
         before = self.announcement
         if before is not None and (opened.epoch, opened.round) < (before.epoch, before.round):
             self.ignored[RejectReason.LATE] += 1
@@ -271,6 +275,8 @@ class FederationView:
 
     def on_metrics(self, metrics: RoundMetrics) -> None:
         """A round is closed."""
+        if self._has_no_past and metrics.round > 1:
+            return
         here = self._round(metrics.round)
         if here.metrics == metrics or metrics.round not in self.rounds:
             return  # said once more, or older than all that is kept
@@ -294,7 +300,18 @@ class FederationView:
     def on_history(self, history: RoundHistory) -> None:
         """The last closed rounds, in short."""
         told = {brief.round for brief in history.rounds}
-        if told:
+        self._has_no_past = not told
+        if not told:
+            # No round was ever closed: only the first one can be open.
+            before = [n for n, r in self.rounds.items() if n > 1 or r.is_closed]
+            for number in before:
+                self._drop_round(number)
+            if before:
+                self._note(Kind.CONTROL, "the coordinator begins anew: its state was lost")
+            if self.announcement is not None and self.announcement.round > 1:
+                self.announcement = None
+                self.revision += 1
+        else:
             # Closed rounds that the coordinator knows nothing of are of another life.
             first = min(told)
             for number in [n for n, r in self.rounds.items() if r.is_closed and n > first]:
@@ -398,6 +415,8 @@ class FederationView:
         self._touch(here)
         if number >= device.latest_round:
             device.latest, device.latest_round = report, number
+            if report.local is not None:
+                device.last_local = report.local
         device.train_s += report.train_s
         device.evaluate_s += report.evaluate_s
         device.downloaded_bytes += report.downloaded_bytes

@@ -69,6 +69,8 @@ class Health:
     """Whether it has ended by itself, for `fault`."""
     federations: tuple[str, ...] = ()
     """The names of those that are on this broker, as far as we may see them."""
+    speed: float | None = None
+    """Of a run that is played again, so many times as quick as it was; None for what is live."""
 
 
 class Watch(Protocol):

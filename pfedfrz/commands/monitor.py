@@ -16,6 +16,7 @@ from pfedfrz_protocol import OperationError
 from .sections import SectionedCommand, option
 
 if TYPE_CHECKING:
+    from pfedfrz_monitor.replay import ReplayWatch
     from pfedfrz_monitor.settings import MonitorSettings, WebSettings
     from pfedfrz_monitor.watch import Watch
 
@@ -131,7 +132,7 @@ def command(
         watch = open_replay(replay, speed)
         labels = {**watch.labels, **({} if settings is None else settings.labels)}
         web_settings = _web(settings, web)
-        _show(watch, labels, web_settings, plain=plain, as_json=as_json, is_replay=True)
+        _show(watch, labels, web_settings, plain=plain, as_json=as_json, replay=watch)
         return
     settings = _settings(config, federation, broker, password_file, ca_file, operator, operator_key)
     if home_assistant or home_assistant_remove:
@@ -220,15 +221,20 @@ def _show(
     *,
     plain: bool,
     as_json: bool,
-    is_replay: bool = False,
+    replay: ReplayWatch | None = None,
 ) -> None:
     """Start the watch and show it until somebody ends it."""
     if web is not None:
         from pfedfrz_monitor.web import serve
 
+        if replay is not None:
+            replay.pause()  # until somebody looks: a short run would be over before
         watch.start()
         try:
-            serve(watch, web, labels, say=_say)
+            if replay is None:
+                serve(watch, web, labels, say=_say)
+            else:
+                serve(watch, web, labels, say=_say, on_first_page=replay.resume)
         finally:
             watch.close()
         return
@@ -250,10 +256,17 @@ def _show(
 
         watch.start()
         try:
-            if is_replay:
-                run_plain(watch, labels, out=sys.stdout, as_json=as_json, settle_s=0.0)
-            else:
+            if replay is None:
                 run_plain(watch, labels, out=sys.stdout, as_json=as_json)
+            else:
+                run_plain(
+                    watch,
+                    labels,
+                    out=sys.stdout,
+                    as_json=as_json,
+                    settle_s=0.0,
+                    is_over=lambda: replay.is_over,
+                )
         finally:
             watch.close()
     if watch.health.given_up:

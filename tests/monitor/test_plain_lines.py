@@ -112,6 +112,36 @@ def test_trouble_with_the_watching_is_told_once_and_its_end_too() -> None:
     ]
 
 
+def test_a_state_without_a_coordinator_says_so() -> None:
+    watch = SpokenWatch()
+    watch.lab.control(DesiredState.RUN)
+    watch.lab.coordinator(Presence.OFFLINE)
+    assert bare(lines_of(watch)) == [
+        "state     lab: running, coordinator offline, no round yet, 0 of 0 devices online"
+    ]
+
+
+def test_a_run_told_once_more_has_its_own_times_and_an_end() -> None:
+    watch = SpokenWatch()
+    watch.lab.view.clock = lambda: 86_400.0
+    over = False
+
+    def wait(seconds: float) -> None:
+        nonlocal over
+        watch.lab.control(DesiredState.STOP)
+        over = True
+
+    out = io.StringIO()
+    run_plain(
+        watch, {}, out=out, as_json=True, settle_s=0.0, clock=lambda: 9e9, wait=wait,
+        is_over=lambda: over,
+    )  # fmt: skip
+    told = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["kind"] for line in told] == ["state", "control", "state"]
+    assert {line["at"] for line in told} == {86_400.0}
+    assert [told[0]["state"], told[2]["state"]] == ["not heard yet", "over"]
+
+
 def test_it_ends_by_itself_when_the_watch_has_given_up() -> None:
     watch = SpokenWatch()
     watch.health = Health("mqtt://b", fault="another monitor", heard=True, given_up=True)

@@ -265,6 +265,24 @@ def test_a_coordinator_that_lost_its_state_begins_anew() -> None:
     assert not lab.view.rounds[1].is_closed
 
 
+def test_what_the_broker_kept_of_a_lost_life_is_not_shown() -> None:
+    lab = Speaker()
+    lab.announce(7, "a")
+    lab.say(lab.view.topics.history, RoundHistory(()))
+    assert (lab.view.open_round, lab.view.announcement, list(lab.view.rounds)) == (None, None, [])
+    assert "begins anew" in lab.view.log.since(0)[-1].text
+    # Whoever connects now hears the history first, and then what is still retained.
+    lab.close(6, 1, 1)
+    lab.announce(7, "a")
+    assert (lab.view.open_round, list(lab.view.rounds)) == (None, [])
+    lab.announce(1, "a")
+    assert lab.view.open_round is lab.view.rounds[1]
+    lab.close(1, 1, 1)
+    lab.say(lab.view.topics.history, RoundHistory((brief(1),)))
+    lab.announce(2, "a")
+    assert lab.view.open_round is lab.view.rounds[2]
+
+
 def test_who_is_kept_out_is_seen_with_the_reason() -> None:
     lab = Speaker()
     lab.status("a")

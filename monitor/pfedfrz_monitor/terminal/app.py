@@ -66,6 +66,7 @@ _VIEWS = ("rounds", "log", "none")
 _ONLY_WATCHING = (
     "this monitor only watches: an operator's --config has operator and operator_key_file"
 )
+_ONLY_A_REPLAY = "this is a replay: nothing can be changed in what has been"
 
 
 @dataclass
@@ -278,7 +279,8 @@ class MonitorApp(App[None]):
         self.query_one("#detail", Painted).paint([[(" ", Tone.PLAIN), *line]])
 
     def _show_keys(self) -> None:
-        bar = key_bar(self._summary, self.size.width, may_act=self._watch.may_act)
+        why_not = "no operator key" if self._watch.health.speed is None else "a replay"
+        bar = key_bar(self._summary, self.size.width, may_act=self._watch.may_act, why_not=why_not)
         self.query_one("#keys", Painted).paint([bar])
 
     def _lay_out(self) -> None:
@@ -391,7 +393,8 @@ class MonitorApp(App[None]):
     def action_ask(self, what: str) -> None:
         """Ask the coordinator for something, after a question."""
         if not self._watch.may_act:
-            self._tell(_ONLY_WATCHING, "warning")
+            is_live = self._watch.health.speed is None
+            self._tell(_ONLY_WATCHING if is_live else _ONLY_A_REPLAY, "warning")
             return
         with self._watch.reading() as view:
             proposal = propose(view, what, self._chosen)

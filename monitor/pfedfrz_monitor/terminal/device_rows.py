@@ -105,7 +105,7 @@ def device_row(
         device.stage if is_now or device.stage in (Stage.REJECTED, Stage.FAILED) else Stage.IDLE,
         device.progress,
         latest.received if latest else None,
-        latest.local if latest else None,
+        device.last_local,
         tuple(trend),
         norm,
         cosine,
@@ -258,7 +258,7 @@ def _key(view: FederationView, order: Order) -> Callable[[str], _SortKey]:
     if order is Order.NAME:
         return lambda name: ()
     if order is Order.LOCAL:
-        return lambda name: _first_least(_local(devices[name]))
+        return lambda name: _first_least(devices[name].last_local)
     if order is Order.STAGE:
         stages = list(Stage)
         return lambda name: (-stages.index(devices[name].stage),)
@@ -266,10 +266,6 @@ def _key(view: FederationView, order: Order) -> Callable[[str], _SortKey]:
     if order is Order.COSINE:
         return lambda name: _first_least(cosines.get(name))
     return lambda name: (-_trouble(devices[name]),)
-
-
-def _local(device: DeviceView) -> float | None:
-    return device.latest.local if device.latest else None
 
 
 def _first_least(value: float | None) -> _SortKey:

@@ -76,7 +76,7 @@ class Confirmation(ModalScreen[bool]):
 _HELP = """\
 up down PgUp PgDn   move; Tab goes to the next table
 s  S                sort by name, trouble, accuracy, cosine, stage; backwards
-/                   show only devices with this in name, label or state; Esc ends it
+/                   only devices with this in name, label or state; Esc: all
 v                   below: rounds, what happened, or nothing
 t                   dark or light
 p                   pause, resume
@@ -84,10 +84,10 @@ a  x  m             accept, quarantine, readmit the chosen device
 X                   revoke its key
 q                   quit
 
-trend: the accuracy after local training, round by round, up to 100 %; a red
-cross is a refused or failed round. cosine: of its last update to the mean of the others;
-below zero it pulled against them.
-rcvd: the model as it was received; local: after training on the device."""
+rcvd: accuracy of the model as it was received; local: after training on the device.
+local by round: up to 100 %; a red cross is a rejected or failed round.
+cosine: of its last update to the mean of the others; below zero it pulled against
+them. ok/no: updates accepted, and rejected or failed ones."""
 
 
 class Help(ModalScreen[None]):

@@ -10,10 +10,9 @@ from .summary import Summary
 __all__ = ["key_bar"]
 
 _LOOKING = (("?", "help"), ("q", "quit"), ("s", "sort"), ("/", "filter"), ("v", "view"))
-_WHY = "no operator key"
 
 
-def key_bar(now: Summary, width: int, *, may_act: bool) -> Line:
+def key_bar(now: Summary, width: int, *, may_act: bool, why_not: str = "no operator key") -> Line:
     """The keys in one line; those that do not fit are in the help."""
     pause = "resume" if now.desired is DesiredState.PAUSE else "pause"
     acting = (("p", pause), ("a", "accept"), ("x", "quarantine"), ("m", "readmit"), ("X", "revoke"))
@@ -27,8 +26,8 @@ def key_bar(now: Summary, width: int, *, may_act: bool) -> Line:
         return line
     names = [f"{key} {word}" for key, word in acting]
     for said in ("  ".join(names), " ".join(key for key, _ in acting)):
-        if len(said) + len(_WHY) + 3 <= room:
-            line.append((f"{said}  ({_WHY})", Tone.DIM))
+        if len(said) + len(why_not) + 3 <= room:
+            line.append((f"{said}  ({why_not})", Tone.DIM))
             break
     return line
 

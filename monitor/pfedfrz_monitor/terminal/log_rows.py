@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from pfedfrz_protocol import Purpose
+
 from ..log_book import Entry, Kind
 from ..readable import percent
 from ..view import FederationView
@@ -60,6 +62,8 @@ def _text(view: FederationView, entry: Entry) -> str:
     here = view.rounds.get(entry.round)
     if entry.kind is Kind.ROUND and entry.text.endswith("closed") and here and here.brief:
         brief = here.brief
+        if brief.purpose is Purpose.EVALUATE:
+            return f"round {brief.round} measured the model: {percent(brief.received_mean)}"
         means = f"{percent(brief.received_mean)}, then {percent(brief.local_mean)}"
         return f"{entry.text}: {brief.accepted}/{brief.selected} in, {means}"
     if entry.kind is Kind.REJECTED:

@@ -83,6 +83,8 @@ def draw_round(row: RoundRow, column: str, width: int) -> Line:
         case "curve":
             return _both(row, width)
         case "accepted":
+            if row.purpose is Purpose.EVALUATE:
+                return [("-", Tone.DIM)]  # it asks for no update
             return [(f"{row.accepted}/{row.selected}", Tone.PLAIN)]
         case "rejected":
             return [(str(row.rejected), Tone.BAD if row.rejected else Tone.DIM)]

@@ -152,6 +152,9 @@ def _state(now: Summary, room: int) -> Line:
 
 def _broker(health: Health, rate: tuple[float, float], room: int) -> Line:
     speed: Piece = (f"{rate[0]:.0f} msg/s {size(rate[1])}/s", Tone.DIM)
+    if health.speed is not None:
+        where = health.source if room >= _ROOM_FOR_BROKER else "replay"
+        return [(f"{where} x{health.speed:g}", Tone.DIM)]
     if not health.connected:
         word = "not connected" if health.since else "connecting"
         return [("● ", Tone.BAD), (word, Tone.BAD)]

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from pfedfrz_monitor.watch import Watch
@@ -75,7 +75,9 @@ class Hub:
         heartbeat_s: float = 10.0,
         most_pages: int = 32,
         waiting_most: int = 8,
+        on_first_page: Callable[[], None] | None = None,
     ) -> None:
+        """`on_first_page` is called once, when somebody looks for the first time."""
         self._watch = watch
         self._picture = Picture(labels, acts=watch.may_act)
         self._period_s = period_s
@@ -84,6 +86,7 @@ class Hub:
         self._waiting_most = waiting_most
         self._pages: set[Page] = set()
         self._wake = asyncio.Event()
+        self._on_first_page = on_first_page
         self._closing = False
         self._now = 0.0
         self._counts: deque[tuple[float, int]] = deque()
@@ -101,6 +104,9 @@ class Hub:
         page = Page(self._waiting_most)
         self._pages.add(page)
         self._wake.set()
+        first, self._on_first_page = self._on_first_page, None
+        if first is not None:
+            first()
         try:
             yield page
         finally:

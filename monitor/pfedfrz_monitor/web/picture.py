@@ -187,6 +187,7 @@ def _head(view: FederationView, health: Health, rate: float) -> dict[str, Any]:
     members, status, newest = view.membership, view.coordinator, view.announcement
     return {
         "source": _text(health.source),
+        "speed": health.speed,
         "connected": health.connected,
         "fault": health.fault,
         "heard": health.heard,

@@ -48,8 +48,14 @@ class PageServer:
     """
 
     def __init__(
-        self, watch: Watch, web: WebSettings | None = None, labels: Mapping[str, str] | None = None
+        self,
+        watch: Watch,
+        web: WebSettings | None = None,
+        labels: Mapping[str, str] | None = None,
+        *,
+        on_first_page: Callable[[], None] | None = None,
     ) -> None:
+        self._on_first_page = on_first_page
         self._watch = watch
         self._web = web or WebSettings()
         self._labels = labels or {}
@@ -67,7 +73,7 @@ class PageServer:
         host, port = self._listen.host, self._socket.getsockname()[1]
         self._listen = Listen(host, port)
         self.access = replace(self.access, listen=self._listen)
-        hub = Hub(self._watch, self._labels)
+        hub = Hub(self._watch, self._labels, on_first_page=self._on_first_page)
         self._server = _Server(
             uvicorn.Config(
                 make_application(self._watch, hub, self.access),
@@ -108,13 +114,21 @@ class PageServer:
 
 
 def serve(
-    watch: Watch, web: WebSettings, labels: Mapping[str, str], *, say: Callable[[str], None]
+    watch: Watch,
+    web: WebSettings,
+    labels: Mapping[str, str],
+    *,
+    say: Callable[[str], None],
+    on_first_page: Callable[[], None] | None = None,
 ) -> None:
     """Serve the page until Ctrl-C; `say` gets its address.
 
+    `on_first_page` is called once, when a page is opened for the first time.
+
     ConfigurationError for a place that cannot be listened on, or a token file that is not good.
     """
-    with contextlib.suppress(KeyboardInterrupt), PageServer(watch, web, labels) as server:
+    page = PageServer(watch, web, labels, on_first_page=on_first_page)
+    with contextlib.suppress(KeyboardInterrupt), page as server:
         say(f"the page is at {server.url}")
         if server.access.reading_needs_token:
             say(

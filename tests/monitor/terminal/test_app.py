@@ -18,6 +18,7 @@ from pfedfrz_protocol import (
     OperatorAnswer,
     Pause,
     Presence,
+    Purpose,
     QuarantineDevice,
     RejectReason,
     Resume,
@@ -195,6 +196,38 @@ def test_who_only_watches_is_told_why_a_key_does_nothing(watch: SpokenWatch) -> 
             "this monitor only watches: an operator's --config has operator and operator_key_file"
         ]
         assert watch.asked == []
+
+    play(watch, scene)
+
+
+def test_a_replay_says_that_it_is_one(watch: SpokenWatch) -> None:
+    watch.health = Health("replay of run", connected=True, since=1.0, heard=True, speed=5.0)
+
+    async def scene(app: MonitorApp, pilot: Pilot[None]) -> None:
+        assert shown(app)[0].rstrip().endswith("replay x5")
+        assert "(a replay)" in shown(app)[-1]
+        await pilot.press("p")
+        await pilot.pause()
+        assert [n.message for n in app._notifications] == [
+            "this is a replay: nothing can be changed in what has been"
+        ]
+
+    play(watch, scene)
+
+
+def test_a_round_that_only_measures_takes_no_number_away(watch: SpokenWatch) -> None:
+    watch.lab.ready("a", 2, 0.25, 0.875)
+    watch.lab.close(2, 3, 3)
+    watch.lab.announce(3, "a", "b", "c", purpose=Purpose.EVALUATE)
+    watch.lab.evaluated("a", 3, 0.5, None)
+    watch.lab.close(3, 0, 3, Purpose.EVALUATE)
+
+    async def scene(app: MonitorApp, pilot: Pilot[None]) -> None:
+        (row,) = (line.split() for line in shown(app) if line.startswith(" ● a "))
+        assert {"50.0", "87.5"} <= set(row)
+        assert "round 3 measured the model" in text(app)
+        (row,) = (line.split() for line in shown(app) if line.startswith(" 3 eval "))
+        assert "0/3" not in row
 
     play(watch, scene)
 

@@ -246,7 +246,7 @@ def test_a_page_that_reads_nothing_is_let_go_and_the_others_go_on(
 ) -> None:
     hubs: list[Hub] = []
 
-    def quick(watch: StillWatch, labels: dict[str, str]) -> Hub:
+    def quick(watch: StillWatch, labels: dict[str, str], **other: None) -> Hub:
         hubs.append(Hub(watch, labels, period_s=0.01, waiting_most=3))
         return hubs[0]
 
@@ -297,6 +297,16 @@ def test_closing_ends_open_pages_at_once(watch: StillWatch, opened: Reader) -> N
         began = time.monotonic()
     assert list(stream) == []
     assert time.monotonic() - began < 2
+
+
+def test_the_first_look_is_told_and_no_other(watch: StillWatch, opened: Reader) -> None:
+    looked: list[float] = []
+    first = lambda: looked.append(time.monotonic())  # noqa: E731
+    with PageServer(watch, WebSettings(listen="127.0.0.1:0"), on_first_page=first) as server:
+        assert looked == []
+        for _ in range(2):
+            next(events(opened(server)))
+            assert len(looked) == 1
 
 
 def test_serve_says_its_address_and_ends_with_an_interrupt(

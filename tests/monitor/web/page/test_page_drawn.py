@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 import pytest
 from open_page import OpenPage, Window, picture, serious_faults, whole
 from plausible_federation import PlausibleFederation, StillWatch
@@ -243,7 +244,7 @@ def test_what_is_awaited_is_said(open_page: OpenPage, name: str, axe: str) -> No
     else:
         health = Health(source, False, fault="connection refused")
         watch = StillWatch(federation.view, health=health)
-        said = "connection refused"
+        said = "Connection refused. What the page shows is from before."
     with PageServer(watch, ANY_PORT) as server:
         page = open_page(server.url)
         whole(page)
@@ -266,7 +267,12 @@ def test_a_thousand_devices_make_few_rows_and_are_found(open_page: OpenPage) -> 
         assert page.locator("#device-table tbody tr").count() < 40
         page.fill("#search", "board-0777")
         expect(page.locator("#device-table tbody tr:not(.gap)")).to_have_count(1)
+        page.fill("#search", "nothing like it")
+        expect(page.locator("#device-table .empty")).to_have_text(
+            "No device has that in its name, label or state."
+        )
         page.fill("#search", "")
+        expect(page.locator("#device-table .empty")).to_be_hidden()
         expect(page.locator("tr[data-device=board-0001]")).to_be_visible()
         page.evaluate("document.getElementById('device-table').scrollTop = 1e9")
         expect(page.locator("tr[data-device=board-1000]")).to_be_visible()
@@ -275,6 +281,27 @@ def test_a_thousand_devices_make_few_rows_and_are_found(open_page: OpenPage) -> 
         expect(page.locator("#device-table tbody tr:not(.gap) .c-cosine").first).to_contain_text(
             "\N{MINUS SIGN}"
         )
+
+
+def test_a_round_that_only_measured_is_called_so_and_numbers_keep_their_rounds(
+    open_page: OpenPage,
+) -> None:
+    federation = PlausibleFederation(6, 0)
+    federation.go(3)
+    federation.evaluate(4)
+    device, cell = federation.view.devices["board-1"], federation.view.rounds[4].cells["board-1"]
+    assert cell.report is not None
+    device.latest = cell.report = msgspec.structs.replace(cell.report, local=None)
+    watch = StillWatch(federation.view)
+    watch.health = Health("replay of run", True, heard=True, speed=5.0)
+    with PageServer(watch, ANY_PORT) as server:
+        page = open_page(server.url)
+        whole(page)
+        expect(page.locator("#now-round")).to_have_text("Last model measured")
+        expect(page.locator("#rate")).to_have_text("speed 5\N{MULTIPLICATION SIGN}")
+        page.click("tr[data-device=board-1] th button")
+        expect(page.locator("#device-dialog")).to_contain_text("% in round 4")
+        expect(page.locator("#device-dialog")).to_contain_text("% in round 3")
 
 
 def test_the_map_is_walked_by_keys(open_page: OpenPage) -> None:

@@ -30,7 +30,7 @@ function range(chart_) {
 function room(narrow) {
   const pen = document.createElement("canvas").getContext("2d");
   pen.font = `600 ${font(13)}`;
-  return Math.ceil(pen.measureText(narrow ? "88.8 %" : "received 88.8 %").width) + 14;
+  return Math.ceil(pen.measureText(narrow ? "100.0 %" : "received 100.0 %").width) + 14;
 }
 
 function make(data) {
@@ -68,6 +68,12 @@ function endLabels(u) {
     ends[0].y = middle - 9 * ratio;
     ends[1].y = middle + 9 * ratio;
   }
+  // What is pushed down from the edge pushes the next: both may be at 100 %.
+  let least = u.bbox.top + 7 * ratio;
+  for (const end of ends) {
+    end.y = Math.max(least, end.y);
+    least = end.y + 18 * ratio;
+  }
   u.ctx.save();
   u.ctx.font = `600 ${13 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
   u.ctx.textBaseline = "middle";
@@ -75,7 +81,7 @@ function endLabels(u) {
   for (const end of ends) {
     u.ctx.fillStyle = colours[end.name];
     const text = narrow ? percent(end.value) : `${end.name} ${percent(end.value)}`;
-    u.ctx.fillText(text, u.bbox.left + u.bbox.width + 10 * ratio, Math.max(u.bbox.top + 7 * ratio, end.y));
+    u.ctx.fillText(text, u.bbox.left + u.bbox.width + 10 * ratio, end.y);
   }
   u.ctx.restore();
 }

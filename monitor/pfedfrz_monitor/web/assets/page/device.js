@@ -13,13 +13,16 @@ const ACTIONS = {
   revoke: ["Revoke…", (device) => device.standing !== "revoked"],
 };
 
+const measured = (share, round) => share == null ? "–" : `${percent(share)} in round ${round}`;
+
 export function openDevice(index) {
   const device = store.devices[index];
   if (!device) return;
   const facts = [
     ["State", device.standing === "enrolled" ? device.waitingFor ? `${device.presence}: ${device.waitingFor}` : device.presence : `${device.standing}${device.refusal ? `: ${device.refusal}` : ""}`],
     ["Doing", device.doing ? `${device.doing}, round ${device.stageRound}` : "–"],
-    ["Received, local", `${percent(device.received)}, ${percent(device.local ?? device.lastLocal)}${device.latestRound ? ` in round ${device.latestRound}` : ""}`],
+    ["Received", measured(device.received, device.latestRound)],
+    ["Local", device.local != null ? measured(device.local, device.latestRound) : measured(device.lastLocal, device.localRound)],
     ["Norm, cosine of its last update", `${significant(device.norm)}, ${signed(device.cosine)}`],
     ["Updates accepted, rejected; failures", `${count(device.accepted)}, ${count(device.rejected)}; ${count(device.failures)}`],
     ["Training, downloads", `${seconds(device.trainS)}, ${bytes(device.downloaded)}`],

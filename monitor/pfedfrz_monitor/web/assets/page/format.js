@@ -37,7 +37,7 @@ export function significant(value) {
   if (value == null) return "–";
   const size = Math.abs(value);
   if (size !== 0 && (size < 0.001 || size >= 1e5)) return value.toExponential(1);
-  return size >= 100 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : value.toFixed(2);
+  return size >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(3)));
 }
 
 export const signed = (value) => value == null ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;

@@ -21,18 +21,21 @@ function state() {
   return ["running", "running"];
 }
 
+// Faults are written to stand behind a colon.
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+
 function notice(kind) {
   const head = store.head, online = store.devices.filter((device) => device?.presence === "online").length;
   const others = head?.federations?.filter((name) => name !== store.federation) ?? [];
   if (!head) return store.connected ? null : ["", "Connecting to the monitor."];
   if (!store.connected) return ["Connection to the monitor lost", "The page tries again by itself; what it shows is from before."];
   if (head.desired === "stop") return null;
-  if (!head.connected) return ["Connection to the broker lost", `${head.fault || "It is tried again."} What the page shows is from before.`];
+  if (!head.connected) return ["Connection to the broker lost", `${sentence(head.fault || "it is tried again")} What the page shows is from before.`];
   if (!head.heard) return [`Connected to ${head.source}, but ${store.federation} is not heard`,
     others.length ? `Seen on this broker: ${others.slice(0, 12).join(", ")}${others.length > 12 ? " and others" : ""}.` : "No coordinator has spoken on this broker, as far as this account may see."];
   if (head.coordinator === "offline") return ["The coordinator is away", "Devices keep their updates until it is back."];
   if (head.hopeless) return ["No update can come in this round", "Every device that was asked has failed or was rejected."];
-  if (head.fault) return ["", head.fault];
+  if (head.fault) return ["", sentence(head.fault)];
   if (!store.rounds.length) return ["Waiting for devices", `${plural(online, "device is", "devices are")} there; the first round opens when there are enough.`, true];
   if (kind === "paused" && !head.open) return ["Paused", "No further round is opened until somebody resumes.", true];
   return null;
@@ -47,7 +50,7 @@ function drawBar() {
   const title = `${open ? `Round ${open.n} · ` : ""}${store.federation || "pfedfrz"} · ${text}`;
   if (document.title !== title) document.title = title;
   setText(by("source"), head.source ?? "");
-  setText(by("rate"), head.source ? `${count(head.rate ?? 0)} messages/s` : "");
+  setText(by("rate"), !head.source ? "" : head.speed ? `speed ${head.speed}×` : `${count(head.rate ?? 0)} messages/s`);
   drawRound(open);
   drawPause();
   const said = notice(kind);
@@ -72,7 +75,7 @@ function drawRound(open) {
   const done = progressOf(open), settled = done.accepted + done.rejected + done.failed;
   const left = open.openedAt ? open.openedAt + open.deadlineS - now() : null;
   const what = open.evaluates ? "evaluated" : "delivered";
-  setText(by("now-round"), `Round ${open.n}`);
+  setText(by("now-round"), open.evaluates ? `Measuring, round ${open.n}` : `Round ${open.n}`);
   setText(by("now-detail"), [`${count(done.accepted)} of ${count(open.selected)} ${what}`,
     done.rejected && `${count(done.rejected)} rejected`, done.failed && `${count(done.failed)} failed`,
     left !== null && (left > 0 ? `at most ${seconds(Math.max(1, Math.ceil(left)))} left` : "the deadline is over")].filter(Boolean).join(" · "));

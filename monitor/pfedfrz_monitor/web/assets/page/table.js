@@ -12,18 +12,20 @@ const COLUMNS = [
   ["name", "Device", ""], ["presence", "State", "c-state"], ["stage", "Doing", "c-stage"],
   ["received", "Received", "number c-received"], ["local", "Local", "number c-local"],
   ["", "Rounds", "c-spark"], ["norm", "Norm", "number c-norm"], ["cosine", "Cosine", "number c-cosine"],
-  ["samples", "Samples", "number c-samples"], ["rejected", "Accepted, refused", "number c-updates"], ["heard", "Heard", "number c-heard"],
+  ["samples", "Samples", "number c-samples"], ["rejected", "Accepted, refused", "number c-updates", "Updates accepted; rejected or failed"], ["heard", "Heard", "number c-heard"],
 ];
-let body = null, heads = [], over = null, under = null, pool = [];
+let body = null, heads = [], over = null, under = null, none = null, pool = [];
 
 function build() {
-  heads = COLUMNS.map(([key, title, kind]) => key
-    ? element("th", { class: kind, scope: "col" }, element("button", { type: "button", onclick: () => sortBy(key, order.by === key ? !order.down : undefined) }, title))
+  heads = COLUMNS.map(([key, title, kind, said]) => key
+    ? element("th", { class: kind, scope: "col", title: said }, element("button", { type: "button", onclick: () => sortBy(key, order.by === key ? !order.down : undefined) }, title))
     : element("th", { class: kind, scope: "col" }, title));
   over = element("tr", { class: "gap", "aria-hidden": "true" }, element("td", { colspan: COLUMNS.length }));
   under = over.cloneNode(true);
   body = element("tbody", {}, over, under);
   where.replaceChildren(element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body));
+  none = element("p", { class: "empty", hidden: true }, "No device has that in its name, label or state.");
+  where.append(none);
   pool = [];
 }
 
@@ -125,6 +127,7 @@ function draw() {
 function paint() {
   if (!body) return;
   const devices = ordered();
+  none.hidden = devices.length > 0;
   const printing = matchMedia("print").matches;
   const first = printing ? 0 : Math.max(0, Math.floor(where.scrollTop / ROW) - AROUND);
   const last = printing ? Math.min(devices.length, 200) : Math.min(devices.length, first + Math.ceil(520 / ROW) + 2 * AROUND);

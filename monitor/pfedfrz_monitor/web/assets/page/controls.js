@@ -22,7 +22,8 @@ export function keepToken(given) {
 }
 
 export const currentToken = () => token;
-export const mayAct = () => store.acts && token !== "";
+// Of a federation that is over nothing can be asked: its coordinator has ended.
+export const mayAct = () => store.acts && token !== "" && store.head?.desired !== "stop";
 
 export async function ask(action) {
   let answer;

@@ -12,7 +12,7 @@ const COLUMNS = [
   ["name", "Device", ""], ["presence", "State", "c-state"], ["stage", "Doing", "c-stage"],
   ["received", "Received", "number c-received"], ["local", "Local", "number c-local"],
   ["", "Rounds", "c-spark"], ["norm", "Norm", "number c-norm"], ["cosine", "Cosine", "number c-cosine"],
-  ["samples", "Samples", "number c-samples"], ["rejected", "Accepted, refused", "number c-updates", "Updates accepted; rejected or failed"], ["heard", "Heard", "number c-heard"],
+  ["samples", "Samples", "number c-samples"], ["rejected", "Accepted, rejected", "number c-updates", "Updates accepted; rejected or failed"], ["heard", "Heard", "number c-heard"],
 ];
 let body = null, heads = [], over = null, under = null, none = null, pool = [];
 

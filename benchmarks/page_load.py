@@ -2,6 +2,7 @@
 
     python benchmarks/page_load.py                  # 1,000 devices, 50 messages a second, 600 s
     python benchmarks/page_load.py --seconds 60
+    python benchmarks/page_load.py --before 65      # after so many rounds all bounds are reached
 
 A process of its own speaks for all members over a real Mosquitto: signed progress, reports,
 verdicts and the ends of rounds. Chromium shows the page in a window so high that every panel is in
@@ -56,6 +57,8 @@ from pfedfrz_transport import BrokerAddress, MqttLink
 FEDERATION = "load"
 DIGEST = "0" * 64
 TRANSFER = TransferReference(10, DIGEST)
+QUICK = 1500.0
+"""Messages a second in the rounds before it begins."""
 PER_DEVICE = 4
 """Messages of a device and about it in a round."""
 
@@ -97,11 +100,14 @@ class Members:
             )  # fmt: skip
             self.device(name, "status", status_)
 
-    def speak(self, rate: float, stop: Event) -> None:
-        """Rounds of all devices, `rate` messages a second, until `stop`."""
-        due, number = time.monotonic(), 0
+    def speak(self, rate: float, before: int, warm: Event, stop: Event) -> None:
+        """Rounds of all devices, `rate` messages a second, until `stop`; the first ones quicker."""
+        wanted, number = rate, 0
         while not stop.is_set():
             number += 1
+            due, rate = time.monotonic(), QUICK if number <= before else wanted
+            if number > before:
+                warm.set()
             model = ModelReference(number - 1, DIGEST, TRANSFER)
             announcement = RoundAnnouncement(
                 number, 1, DIGEST, Purpose.TRAIN, model, tuple(self.names), 3600.0
@@ -135,7 +141,9 @@ class Members:
             self.coordinator(self.topics.device(name, "command"), Accepted(number, 1))
 
 
-def speak(url: str, devices: int, rate: float, ready: Event, stop: Event) -> None:
+def speak(
+    url: str, devices: int, rate: float, before: int, ready: Event, warm: Event, stop: Event
+) -> None:
     """The process that speaks."""
     members = Members(url, devices)
     members.link.start()
@@ -143,7 +151,7 @@ def speak(url: str, devices: int, rate: float, ready: Event, stop: Event) -> Non
     members.arrive()
     ready.set()
     try:
-        members.speak(rate, stop)
+        members.speak(rate, before, warm, stop)
     finally:
         members.link.close()
 
@@ -200,14 +208,16 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=50.0, help="messages a second")
     parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--before", type=int, default=0, help="rounds that go quickly at first")
     parser.add_argument("--readings", type=int, default=6)
     parser.add_argument("--picture", type=Path, help="where to leave a picture of the page")
     chosen = parser.parse_args()
     context = multiprocessing.get_context("spawn")
-    ready, stop = context.Event(), context.Event()
+    ready, warm, stop = context.Event(), context.Event(), context.Event()
     with tempfile.TemporaryDirectory() as name, start_broker("mosquitto", Path(name)) as broker:
         speaker = context.Process(
-            target=speak, args=(broker.url, chosen.devices, chosen.rate, ready, stop)
+            target=speak,
+            args=(broker.url, chosen.devices, chosen.rate, chosen.before, ready, warm, stop),
         )
         speaker.start()
         if not ready.wait(60):
@@ -215,6 +225,8 @@ def main() -> None:
         watch = open_watch(MonitorSettings(FEDERATION, broker.url))
         watch.start()
         try:
+            if not warm.wait(60 + chosen.before * chosen.devices * PER_DEVICE / QUICK * 3):
+                raise SystemExit("error: the rounds before did not come to an end")
             with (
                 PageServer(watch, WebSettings(listen="127.0.0.1:0")) as server,
                 sync_playwright() as playwright,

@@ -73,7 +73,7 @@ class FederationView:
     """Pinned; without it the first coordinator that is heard is believed."""
     max_devices: int = 20_000
     max_rounds: int = 1000
-    max_cells: int = 200_000
+    max_cells: int = 60_000
     """Devices times rounds that are kept one by one; the oldest rounds lose theirs first."""
     clock: Callable[[], float] = time.time
     announcement: RoundAnnouncement | None = None

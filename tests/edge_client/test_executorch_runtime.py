@@ -36,6 +36,8 @@ from pfedfrz_protocol import (
     write_bundle,
 )
 
+pytestmark = pytest.mark.executorch
+
 TOLERANCE = 1e-5
 KINDS = (TrainableSet.PERSONAL, TrainableSet.ALL)
 

@@ -77,5 +77,5 @@ def test_every_option_of_the_command_is_a_field_of_the_experiment_or_of_the_run(
     """Whatever the command offers must be in the line that repeats it."""
     options = {p.name for p in command.params if isinstance(p, click.Option)}
     fields = {*Experiment.__struct_fields__, *Hyperparameters.__struct_fields__} - {"training"}
-    assert options - fields == {"config", "broker", "out", "as_json"}
+    assert options - fields == {"config", "broker", "out", "page", "as_json"}
     assert fields <= options

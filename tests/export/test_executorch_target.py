@@ -32,6 +32,8 @@ from pfedfrz_protocol import (
     write_bundle,
 )
 
+pytestmark = pytest.mark.executorch
+
 aten = torch.ops.aten
 
 

@@ -35,6 +35,8 @@ from pfedfrz_export.tracing import TraceOptions, trace
 from pfedfrz_export.training_step import gradient_function, predict_function
 from pfedfrz_protocol import TrainableSet
 
+pytestmark = pytest.mark.executorch
+
 RUNTIME = "executorch"
 ALL = (TrainableSet.ALL,)
 SETS: dict[str, tuple[TrainableSet, ...]] = {

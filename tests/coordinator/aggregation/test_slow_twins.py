@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -203,6 +203,7 @@ def test_a_rule_by_coordinate_agrees_also_with_ties_and_wild_values(
     np.testing.assert_allclose(fast(text.format(f=2), updates), expected, 1e-6, 1e-7 * scale + step)
 
 
+@settings(deadline=None)
 @given(
     updates=hnp.arrays(
         np.float32, st.tuples(st.integers(1, 8), st.integers(1, 4)), elements=st.integers(-9, 9)

@@ -24,7 +24,6 @@ from pfedfrz_protocol import (
     DeviceStatus,
     Evaluated,
     Grant,
-    Heartbeat,
     LocalReport,
     Membership,
     NotAdmitted,
@@ -45,9 +44,11 @@ from pfedfrz_protocol import (
 
 from .authenticity import Authenticity
 from .device_view import DeviceView, Stage, Standing
+from .hearing import filters_of, tell
+from .kept_rounds import KeptRounds
 from .log_book import Kind, LogBook
 from .pull import LOOKED_AT, keeps_pulling_against
-from .round_view import Cell, Outcome, RoundView
+from .round_view import Outcome, RoundView
 
 __all__ = ["FederationView"]
 
@@ -61,7 +62,6 @@ _STANDINGS = {
 _NOTES_AT_ONCE = 20.0
 _NOTES_PER_S = 1 / 30
 """Lines of the log that one device may bring about by itself."""
-_DEVICE_LEAVES = ("status", "event", "command", "heartbeat")
 
 
 @dataclass
@@ -83,8 +83,6 @@ class FederationView:
     """Whether the federation is to run, pause or end; None until the coordinator has said it."""
     membership: Membership | None = None
     devices: dict[str, DeviceView] = field(default_factory=dict)
-    rounds: dict[int, RoundView] = field(default_factory=dict)
-    """By number, in the order of numbers."""
     log: LogBook = field(default_factory=LogBook)
     ignored: Counter[RejectReason] = field(default_factory=Counter)
     """Messages that were not believed, by reason."""
@@ -93,25 +91,20 @@ class FederationView:
 
     def __post_init__(self) -> None:
         self.signatures = Authenticity(self.topics, self.coordinator_key, self.max_devices)
-        self._kept = 0
+        self._rounds = KeptRounds(self.max_rounds, self.max_cells, self._touch)
         self._desired_epoch = 0
         self._has_no_past = False
         """Whether the coordinator says that it has closed no round yet."""
 
     @property
     def filters(self) -> tuple[str, ...]:
-        """What to subscribe to: statuses first, since they carry the keys."""
-        topics = self.topics
-        devices = (topics.every_device(leaf) for leaf in _DEVICE_LEAVES)
-        return (
-            topics.coordinator_status,
-            *devices,
-            topics.members,
-            topics.control,
-            topics.history,
-            topics.metrics,
-            topics.round,
-        )
+        """What to subscribe to."""
+        return filters_of(self.topics)
+
+    @property
+    def rounds(self) -> dict[int, RoundView]:
+        """The rounds that are kept, by number and in the order of numbers."""
+        return self._rounds.by_number
 
     @property
     def open_round(self) -> RoundView | None:
@@ -149,43 +142,9 @@ class FederationView:
         if not payload:
             return  # clears what a broker retained
         try:
-            self._see(topic, payload)
+            tell(self, topic, payload)
         except ProtocolError as error:
             self.ignored[error.reason] += 1
-
-    def _see(self, topic: str, payload: bytes) -> None:
-        ours, signed = self.topics, self.signatures
-        if topic == ours.coordinator_status:
-            self.on_coordinator(signed.coordinator_status(payload))
-        elif topic == ours.round:
-            self.on_announcement(signed.by_coordinator(topic, payload, RoundAnnouncement))
-        elif topic == ours.metrics:
-            self.on_metrics(signed.by_coordinator(topic, payload, RoundMetrics))
-        elif topic == ours.history:
-            self.on_history(signed.by_coordinator(topic, payload, RoundHistory))
-        elif topic == ours.members:
-            self.on_membership(signed.by_coordinator(topic, payload, Membership))
-        elif topic == ours.control:
-            self.on_control(signed.by_coordinator(topic, payload, Control))
-        else:
-            self._see_device(topic, payload)
-
-    def _see_device(self, topic: str, payload: bytes) -> None:
-        sender = self.topics.parse_device(topic)
-        if sender is None:
-            return
-        name, signed = sender.device, self.signatures
-        if sender.leaf == "status":
-            self.on_status(name, signed.device_status(name, topic, payload))
-        elif sender.leaf == "event":
-            event: DeviceEvent = signed.by_device(name, topic, payload, DeviceEvent)  # type: ignore[arg-type]
-            self.on_event(name, event)
-        elif sender.leaf == "heartbeat":
-            signed.by_device(name, topic, payload, Heartbeat)
-            self._changed(name)
-        elif sender.leaf == "command":
-            command: Command = signed.by_coordinator(topic, payload, Command)  # type: ignore[arg-type]
-            self.on_command(name, command)
 
     # What the coordinator says
 
@@ -239,20 +198,16 @@ class FederationView:
             return
         self.announcement = opened
         # A coordinator whose state was lost begins anew: what was before is of another life.
-        for number in [number for number in self.rounds if number > opened.round]:
-            self._drop_round(number)
-        here = self._round(opened.round)
+        self._rounds.drop([number for number in self.rounds if number > opened.round])
+        here = self._rounds.at(opened.round)
         here.purpose, here.deadline_s = opened.purpose, opened.deadline_s
         if before is not None and (before.round, before.epoch) == (opened.round, opened.epoch):
             return  # retained state, published again after a reconnect
         if here.is_closed and opened.epoch > here.epoch > 0:
-            self._drop_round(opened.round)
-            here = self._round(opened.round)
+            self._rounds.drop([opened.round])
+            here = self._rounds.at(opened.round)
             here.purpose, here.deadline_s = opened.purpose, opened.deadline_s
-        known = _parts(here)
-        here.selected = frozenset(opened.selected)
-        self._kept += _parts(here) - known
-        self._trim()
+        self._rounds.select(here, opened.selected)
         if here.is_closed and here.epoch == 0:
             here.epoch = opened.epoch
             return  # its numbers came first: it is over, and was opened before we looked
@@ -277,7 +232,7 @@ class FederationView:
         """A round is closed."""
         if self._has_no_past and metrics.round > 1:
             return
-        here = self._round(metrics.round)
+        here = self._rounds.at(metrics.round)
         if here.metrics == metrics or metrics.round not in self.rounds:
             return  # said once more, or older than all that is kept
         is_news = here.opened_at is not None and not here.is_closed
@@ -287,14 +242,14 @@ class FederationView:
         if is_news:
             here.closed_at = closed_at
         for name in metrics.update_norms:
-            cell = self._cell(here, name)
+            cell = self._rounds.cell(here, name)
             if cell is not None:
                 cell.norm = metrics.update_norms[name]
                 cell.cosine = metrics.update_cosines.get(name)
                 cell.outcome = Outcome.ACCEPTED
         for name, cosine in metrics.update_cosines.items():
             self._on_cosine(name, cosine, metrics.round)
-        self._trim()
+        self._rounds.trim()
         self._note(Kind.ROUND, f"round {metrics.round} closed", number=metrics.round)
 
     def on_history(self, history: RoundHistory) -> None:
@@ -304,8 +259,7 @@ class FederationView:
         if not told:
             # No round was ever closed: only the first one can be open.
             before = [n for n, r in self.rounds.items() if n > 1 or r.is_closed]
-            for number in before:
-                self._drop_round(number)
+            self._rounds.drop(before)
             if before:
                 self._note(Kind.CONTROL, "the coordinator begins anew: its state was lost")
             if self.announcement is not None and self.announcement.round > 1:
@@ -314,15 +268,14 @@ class FederationView:
         else:
             # Closed rounds that the coordinator knows nothing of are of another life.
             first = min(told)
-            for number in [n for n, r in self.rounds.items() if r.is_closed and n > first]:
-                if number not in told:
-                    self._drop_round(number)
+            later = [n for n, r in self.rounds.items() if r.is_closed and n > first]
+            self._rounds.drop(number for number in later if number not in told)
         for brief in history.rounds:
-            here = self._round(brief.round)
+            here = self._rounds.at(brief.round)
             if here.brief != brief:
                 here.brief, here.purpose = brief, brief.purpose
                 self._touch(here)
-        self._trim()
+        self._rounds.trim()
 
     def on_command(self, name: str, command: Command) -> None:
         """What the coordinator tells a device."""
@@ -351,6 +304,10 @@ class FederationView:
         self._changed(name, heard=False)
 
     # What devices say
+
+    def on_heartbeat(self, name: str) -> None:
+        """It is there."""
+        self._changed(name)
 
     def on_status(self, name: str, status: DeviceStatus) -> None:
         """A device is there, waits, or is gone."""
@@ -406,7 +363,7 @@ class FederationView:
         self, name: str, device: DeviceView, number: int, report: LocalReport, outcome: Outcome
     ) -> None:
         here = self.rounds.get(number)
-        cell = None if here is None else self._cell(here, name)
+        cell = None if here is None else self._rounds.cell(here, name)
         if here is None or cell is None or cell.report == report:
             return  # of a round that nobody has opened, or said once more
         cell.report = report
@@ -447,7 +404,7 @@ class FederationView:
         here = self.rounds.get(said.round)
         if here is not None and said.epoch < here.epoch and outcome is not Outcome.ACCEPTED:
             return False  # the round has been opened again since
-        cell = None if here is None else self._cell(here, name)
+        cell = None if here is None else self._rounds.cell(here, name)
         if here is None or cell is None or (cell.outcome, cell.detail) == (outcome, detail):
             return False
         cell.outcome, cell.detail = outcome, detail
@@ -469,49 +426,10 @@ class FederationView:
             if heard:
                 device.heard_at = self.clock()
 
-    def _round(self, number: int) -> RoundView:
-        here = self.rounds.get(number)
-        if here is None:
-            is_last = not self.rounds or number > max(self.rounds)
-            here = self.rounds[number] = RoundView(number)
-            if not is_last:
-                self.rounds = dict(sorted(self.rounds.items()))
-            if len(self.rounds) > self.max_rounds:
-                self._drop_round(next(iter(self.rounds)))
-        self._touch(here)
-        return here
-
-    def _cell(self, here: RoundView, name: str) -> Cell | None:
-        """The device's part in the round; None for one that had none."""
-        cell = here.cells.get(name)
-        known = here.metrics.update_norms if here.metrics else {}
-        if cell is None and (name in here.selected or name in known):
-            cell = here.cells[name] = Cell()
-            self._kept += name not in here.selected
-            self._trim()
-        return cell
-
-    def _touch(self, here: RoundView) -> None:
+    def _touch(self, here: RoundView | None) -> None:
         self.revision += 1
-        here.revision = self.revision
-
-    def _drop_round(self, number: int) -> None:
-        dropped = self.rounds.pop(number)
-        self._kept -= _parts(dropped)
-        self.revision += 1
-
-    def _trim(self) -> None:
-        """The oldest rounds lose their details first; the newest keeps its own."""
-        if self._kept <= self.max_cells:
-            return
-        for here in list(self.rounds.values())[:-1]:
-            if not _parts(here):
-                continue
-            self._kept -= _parts(here)
-            here.cells, here.metrics, here.selected = {}, None, frozenset()
-            self._touch(here)
-            if self._kept <= self.max_cells:
-                return
+        if here is not None:
+            here.revision = self.revision
 
     def _note_of(self, name: str, kind: Kind, text: str, number: int = 0) -> None:
         """Write down what a device itself brings about, within its share: it could say it for ever,
@@ -531,8 +449,3 @@ class FederationView:
     def _note(self, kind: Kind, text: str, device: str = "", number: int = 0) -> None:
         self.revision += 1
         self.log.add(self.clock(), kind, text, device, number)
-
-
-def _parts(here: RoundView) -> int:
-    """How many devices are kept one by one in a round: those asked, and others that count."""
-    return len(here.selected | here.cells.keys())

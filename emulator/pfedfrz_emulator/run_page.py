@@ -19,7 +19,8 @@ from types import TracebackType
 
 import tomli_w
 
-from pfedfrz_protocol import ConfigurationError, OperationError, SigningKey
+from pfedfrz_monitor.web.access import Listen
+from pfedfrz_protocol import OperationError, SigningKey
 from pfedfrz_storage import save_signing_key, write_atomically
 
 from .fleet_files import FleetFiles
@@ -28,7 +29,7 @@ from .lifetime import interrupts_deferred
 __all__ = ["OPERATOR", "RunPage", "make_operator_key"]
 
 OPERATOR = "emulator"
-_PREFERRED = ("127.0.0.1", 8765)
+_USUAL = Listen("127.0.0.1", 8765)
 _START_S = 20.0
 _GOODBYE_S = 5.0
 
@@ -51,7 +52,7 @@ class RunPage:
         Raises ConfigurationError for what no address can be.
         """
         self._files = files
-        self._host, self._port = _place(listen)
+        self._listen = _place(listen)
         self._token = secrets.token_urlsafe(16)
         directory = files.directory
         write_atomically(directory / "page.token", f"{self._token}\n".encode(), mode=0o600)
@@ -60,7 +61,7 @@ class RunPage:
             "broker": broker_url,
             "operator": OPERATOR,
             "operator_key_file": "operator.key",
-            "web": {"listen": f"{self._shown_host}:{self._port}", "token_file": "page.token"},
+            "web": {"listen": _written(self._listen), "token_file": "page.token"},
             "labels": labels,
         }
         write_atomically(files.monitor, tomli_w.dumps(content).encode(), mode=0o600)
@@ -69,11 +70,7 @@ class RunPage:
     @property
     def url(self) -> str:
         """Where to look, with what allows to act."""
-        return f"http://{self._shown_host}:{self._port}/#token={self._token}"
-
-    @property
-    def _shown_host(self) -> str:
-        return f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{self._listen.netloc}/#token={self._token}"
 
     def __enter__(self) -> RunPage:
         command = [
@@ -108,7 +105,7 @@ class RunPage:
     def _wait_until_served(self, process: subprocess.Popen[bytes], log_path: Path) -> None:
         end = time.monotonic() + _START_S
         while process.poll() is None and time.monotonic() < end:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=1.0)
+            connection = http.client.HTTPConnection(self._listen.netloc, timeout=1.0)
             with contextlib.suppress(OSError, http.client.HTTPException):
                 connection.request("GET", "/")
                 if connection.getresponse().status == http.HTTPStatus.OK:
@@ -137,20 +134,19 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _place(listen: str | None) -> tuple[str, int]:
-    """Host and port to listen on; a free one for port 0, and where the usual one is in use."""
-    places = [_PREFERRED, (_PREFERRED[0], 0)]
-    if listen is not None:
-        host, colon, port = listen.rpartition(":")
-        if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65_536):
-            raise ConfigurationError(f"{listen!r} is no place for the page: want HOST:PORT")
-        if int(port):
-            return host.strip("[]"), int(port)
-        places = [(host.strip("[]"), 0)]
-    for host, number in places:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _place(listen: str | None) -> Listen:
+    """Where to listen: a free port for port 0, and where the usual one is in use."""
+    places = [_USUAL, Listen(_USUAL.host, 0)] if listen is None else [Listen.parse(listen)]
+    if listen is not None and places[0].port:
+        return places[0]
+    for place in places:
+        family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
         with socket.socket(family) as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, number))
-            return host, int(probe.getsockname()[1])
-    raise OperationError(f"no port of {places[-1][0]} is free for the page")
+            probe.bind((place.host, place.port))
+            return Listen(place.host, int(probe.getsockname()[1]))
+    raise OperationError(f"no port of {places[-1].host} is free for the page")
+
+
+def _written(place: Listen) -> str:
+    return f"[{place.host}]:{place.port}" if ":" in place.host else f"{place.host}:{place.port}"

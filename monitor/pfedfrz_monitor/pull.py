@@ -12,7 +12,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-__all__ = ["LOOKED_AT", "keeps_pulling_against"]
+__all__ = ["LOOKED_AT", "ever_pulled_against", "keeps_pulling_against"]
 
 LOOKED_AT = 10
 """Updates of a device."""
@@ -36,3 +36,8 @@ def keeps_pulling_against(cosines: Sequence[float], *, already: bool = False) ->
         return mean < _LEAST_MEAN
     error = max(_LEAST_ERROR, statistics.stdev(last) / math.sqrt(len(last)))
     return mean < _LEAST_MEAN and mean + _ERRORS * error < 0
+
+
+def ever_pulled_against(cosines: Sequence[float]) -> bool:
+    """Whether a watcher who heard these one after the other would have named the device."""
+    return any(keeps_pulling_against(cosines[:count]) for count in range(1, len(cosines) + 1))

@@ -70,11 +70,11 @@ def steps_section(record: RunRecord) -> list[Child]:
     elif far:
         names = ", ".join(list(far)[:8]) + (f" and {len(far) - 8} more" if len(far) > 8 else "")
         apart = (
-            f"Far from the others, over all rounds: {names}. Such a device may have other data "
-            "than the rest, or attack: look there first."
+            f"Far from the others over all rounds, or kept pulling against them: {names}. Such a "
+            "device may have other data than the rest, or attack: look there first."
         )
     else:
-        apart = "No device is far from the others."
+        apart = "No device is far from the others or kept pulling against them."
     about = (
         "What each accepted update would change in the shared weights. One that pulls against "
         f"the others has a cosine below 0. {apart}"

@@ -1,8 +1,9 @@
-"""What the updates' steps say of devices: how long they are, and whether they pull with the model.
+"""What the updates' steps say of devices: how long they are, and whether they pull with the others.
 
 A device stands out when its mean, over the rounds, is far from the others' median: more than 3.5
 times the median absolute deviation, scaled as for normal numbers (Iglewicz and Hoaglin 1993).
-Lengths are compared by their logarithms. That is a hint to look there, and no verdict.
+Lengths are compared by their logarithms. So does one that a watcher would have named as it went, for
+pulling against the others again and again. That is a hint to look there, and no verdict.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from pfedfrz_monitor.pull import ever_pulled_against
 
 from .records import DeviceRecord, Part, RunRecord
 
@@ -58,9 +61,14 @@ def step_series(record: RunRecord, kind: StepKind) -> list[StepSeries]:
     ]
     far = _far(kind, [_level(kind, series.values) for series in found])
     return [
-        StepSeries(series.device, series.values, out)
+        StepSeries(series.device, series.values, out or _is_against(kind, series.values))
         for series, out in zip(found, far, strict=True)
     ]
+
+
+def _is_against(kind: StepKind, values: Sequence[float | None]) -> bool:
+    known = [value for value in values if value is not None]
+    return kind is StepKind.COSINE and ever_pulled_against(known)
 
 
 def _level(kind: StepKind, values: Sequence[float | None]) -> float:

@@ -39,7 +39,17 @@ def test_who_is_far_from_the_others_stands_out(
     series = [one for kind in StepKind for one in step_series(run, kind)]
     assert [one.device.device for one in series if one.stands_out] == far
     text = encode_page(run).decode()
-    assert ("Far from the others, over all rounds: d4." in text) == bool(far)
+    assert ("or kept pulling against them: d4." in text) == bool(far)
+
+
+def test_who_pulled_against_the_others_again_and_again_stands_out(record: RunRecord) -> None:
+    """Near the median of cosines that are all small, and never above 0."""
+    run = run_of(record, [0.02, -0.01, 0.03, 0.0, 0.0], [1.0] * 5)
+    again = (-0.1, -0.18, -0.14, -0.13, -0.16, -0.06)
+    parts = tuple(Part("accepted", 1.0, cosine) for cosine in again)
+    run = replace(run, devices=(*run.devices[:4], replace(run.devices[4], parts=parts)))
+    found = step_series(run, StepKind.COSINE)
+    assert [one.device.device for one in found if one.stands_out] == ["d4"]
 
 
 def test_devices_whose_updates_were_never_accepted_have_no_line(record: RunRecord) -> None:

@@ -2,8 +2,8 @@
 
 A device stands out when its mean, over the rounds, is far from the others' median: more than 3.5
 times the median absolute deviation, scaled as for normal numbers (Iglewicz and Hoaglin 1993).
-Lengths are compared by their logarithms. So does one that a watcher would have named as it went, for
-pulling against the others again and again. That is a hint to look there, and no verdict.
+Lengths are compared by their logarithms. So does one that a watcher would have named as it went,
+for pulling against the others again and again. That is a hint to look there, and no verdict.
 """
 
 from __future__ import annotations

@@ -43,11 +43,20 @@ def test_who_is_far_from_the_others_stands_out(
 
 
 def test_who_pulled_against_the_others_again_and_again_stands_out(record: RunRecord) -> None:
-    """Near the median of cosines that are all small, and never above 0."""
-    run = run_of(record, [0.02, -0.01, 0.03, 0.0, 0.0], [1.0] * 5)
+    """Near the median of cosines that are all small, and hardly above 0."""
     again = (-0.1, -0.18, -0.14, -0.13, -0.16, -0.06)
+    run = run_of(record, [0.02, -0.01, 0.03, 0.0, 0.0], [1.0] * 5)
+    nothing = (None,) * len(again)
+    devices = tuple(
+        replace(device, received=nothing, local=nothing, parts=device.parts[:1] * len(again))
+        for device in run.devices
+    )
     parts = tuple(Part("accepted", 1.0, cosine) for cosine in again)
-    run = replace(run, devices=(*run.devices[:4], replace(run.devices[4], parts=parts)))
+    run = replace(
+        run,
+        rounds=tuple(replace(run.rounds[0], round=n + 1) for n in range(len(again))),
+        devices=(*devices[:4], replace(devices[4], parts=parts)),
+    )
     found = step_series(run, StepKind.COSINE)
     assert [one.device.device for one in found if one.stands_out] == ["d4"]
 

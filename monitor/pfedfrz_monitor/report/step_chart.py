@@ -21,6 +21,8 @@ _MOST_APART = 12
 _LOGARITHMIC = 20.0
 """Largest over smallest from which lengths are drawn by their logarithms."""
 _MOST_POINTS = 150
+_LIMITS = (0.2, 0.4)
+"""Of the scale of cosines, as far as they have room in them; ticks fall on 0."""
 
 
 class _Scale:
@@ -35,7 +37,10 @@ class _Scale:
             and max(positive) / min(positive) > _LOGARITHMIC
         )
         if kind is StepKind.COSINE:
-            self.low, self.high = (-1.0 if min(values) < 0 else 0.0), 1.0
+            # Where data differ much, all cosines are near 0: they get the room.
+            largest = max(map(abs, values))
+            self.high = next((limit for limit in _LIMITS if largest < 0.92 * limit), 1.0)
+            self.low = -self.high if min(values) < 0 else 0.0
         elif self.is_log:
             self.low, self.high = min(positive) / 1.15, max(positive) * 1.15
         else:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pfedfrz_monitor.report import Part, RunRecord, encode_page
-from pfedfrz_monitor.report.step_chart import step_chart
+from pfedfrz_monitor.report.step_chart import _Scale, step_chart
 from pfedfrz_monitor.report.steps import StepKind, step_series
 
 
@@ -59,6 +59,21 @@ def test_who_pulled_against_the_others_again_and_again_stands_out(record: RunRec
     )
     found = step_series(run, StepKind.COSINE)
     assert [one.device.device for one in found if one.stands_out] == ["d4"]
+
+
+@pytest.mark.parametrize(
+    ("cosines", "ticks"),
+    [
+        ([0.05, -0.1, 0.1], [-0.2, -0.1, 0.0, 0.1, 0.2]),
+        ([0.3, -0.1], [-0.4, -0.2, 0.0, 0.2, 0.4]),
+        ([0.3, -0.38], [-1.0, -0.5, 0.0, 0.5, 1.0]),
+        ([0.05, 0.1], [0.0, 0.05, 0.1, 0.15, 0.2]),
+    ],
+)
+def test_cosines_have_the_room_that_they_need_and_a_line_at_0(
+    record: RunRecord, cosines: list[float], ticks: list[float]
+) -> None:
+    assert _Scale(StepKind.COSINE, record, cosines).ticks == ticks
 
 
 def test_devices_whose_updates_were_never_accepted_have_no_line(record: RunRecord) -> None:

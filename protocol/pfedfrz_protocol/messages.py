@@ -70,15 +70,17 @@ MAX_CLASSES_TOLD = 1000
 LabelCounts = Annotated[tuple[Count, ...], Meta(max_length=MAX_CLASSES_TOLD)]
 
 
-class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
+class StrictMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The base of every message."""
 
 
-class _Tagged(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag=True):
-    pass
+class TaggedMessage(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag=True
+):
+    """The base of messages that share a topic, or a place in another: `type` says which it is."""
 
 
-class ExplainedMessage(_Tagged, frozen=True):
+class ExplainedMessage(TaggedMessage, frozen=True):
     """Has a `detail` for people, in one line, whoever wrote it.
 
     Each message declares the member itself: a base's would come before all of its own.
@@ -118,7 +120,7 @@ class DesiredState(str, enum.Enum):
     STOP = "stop"
 
 
-class CoordinatorStatus(_Message, frozen=True):
+class CoordinatorStatus(StrictMessage, frozen=True):
     """`coordinator/status`, retained; signed, like everything that a coordinator says.
 
     A device that trusts no key yet trusts the first that it hears here.
@@ -135,21 +137,21 @@ class CoordinatorStatus(_Message, frozen=True):
             raise ValueError("a coordinator is online or offline")
 
 
-class Control(_Message, frozen=True):
+class Control(StrictMessage, frozen=True):
     """`control`, retained."""
 
     desired: DesiredState
     epoch: Number
 
 
-class TransferReference(_Message, frozen=True):
+class TransferReference(StrictMessage, frozen=True):
     """What a chunked payload will be: length and digest of all its bytes together."""
 
     payload_bytes: Count
     sha256: Digest
 
 
-class ModelReference(_Message, frozen=True):
+class ModelReference(StrictMessage, frozen=True):
     """A model version: its identity (digest of the tensors) and how its bytes travel."""
 
     version: Number
@@ -157,7 +159,7 @@ class ModelReference(_Message, frozen=True):
     transfer: TransferReference
 
 
-class RoundAnnouncement(_Message, frozen=True):
+class RoundAnnouncement(StrictMessage, frozen=True):
     """`round`, retained: who does what with which model, and for how long it is worth doing.
 
     Announcements are ordered by (epoch, round). The epoch grows with every start of the coordinator
@@ -177,7 +179,7 @@ class RoundAnnouncement(_Message, frozen=True):
     that finishes it before it begins this one."""
 
 
-class BundleOffer(_Message, frozen=True):
+class BundleOffer(StrictMessage, frozen=True):
     """`bundle`, retained: the bundle that devices should go over to; its chunks are retained too.
 
     The signature covers the sha256 of the archive. An offer with a lower serial than one that was
@@ -192,7 +194,7 @@ class BundleOffer(_Message, frozen=True):
     """The archive, whose chunks are on `.../bundle/BUNDLE/CHUNK`"""
 
 
-class DeviceStatus(_Message, frozen=True, omit_defaults=True):
+class DeviceStatus(StrictMessage, frozen=True, omit_defaults=True):
     """`device/{id}/status`, retained: birth, and last will with presence offline.
 
     Signed with `key`, which is how a device enrols; everything else that it says is signed with
@@ -215,7 +217,7 @@ class DeviceStatus(_Message, frozen=True, omit_defaults=True):
         bring_into_one_line(self, "waiting_for")
 
 
-class Heartbeat(_Message, frozen=True):
+class Heartbeat(StrictMessage, frozen=True):
     """`device/{id}/heartbeat`: what the device is doing."""
 
     boot_id: Name
@@ -224,7 +226,7 @@ class Heartbeat(_Message, frozen=True):
     uptime_s: Seconds
 
 
-class LocalReport(_Message, frozen=True):
+class LocalReport(StrictMessage, frozen=True):
     """One device's numbers for one round; accuracies are personalised, None where not measured.
 
     `received` is measured with the new shared weights and the device's own personal ones before
@@ -244,7 +246,7 @@ class LocalReport(_Message, frozen=True):
     """Mean test losses at the same moments, where labels are numbers and not classes."""
 
 
-class PhaseProgress(_Tagged, frozen=True, tag="progress"):
+class PhaseProgress(TaggedMessage, frozen=True, tag="progress"):
     """An epoch of a phase has ended."""
 
     round: Number
@@ -256,7 +258,7 @@ class PhaseProgress(_Tagged, frozen=True, tag="progress"):
     loss: float | None
 
 
-class UpdateReady(_Tagged, frozen=True, tag="ready"):
+class UpdateReady(TaggedMessage, frozen=True, tag="ready"):
     """The update is trained, on the device's disk, and waits for a grant."""
 
     round: Number
@@ -267,7 +269,7 @@ class UpdateReady(_Tagged, frozen=True, tag="ready"):
     report: LocalReport
 
 
-class Evaluated(_Tagged, frozen=True, tag="evaluated"):
+class Evaluated(TaggedMessage, frozen=True, tag="evaluated"):
     """The answer to an evaluation round."""
 
     round: Number
@@ -314,7 +316,7 @@ DeviceEvent = (
 """`device/{id}/event`."""
 
 
-class Grant(_Tagged, frozen=True, tag="grant"):
+class Grant(TaggedMessage, frozen=True, tag="grant"):
     """The device may upload now."""
 
     round: Number
@@ -323,7 +325,7 @@ class Grant(_Tagged, frozen=True, tag="grant"):
     """What is still missing, as (first, last) numbers of chunks; nothing here means all of them."""
 
 
-class Accepted(_Tagged, frozen=True, tag="accepted"):
+class Accepted(TaggedMessage, frozen=True, tag="accepted"):
     """The update is on the coordinator's disk; the device may forget it. Idempotent."""
 
     round: Number
@@ -350,7 +352,7 @@ Command = Grant | Accepted | Rejected | NotAdmitted
 """`device/{id}/command`."""
 
 
-class RoundMetrics(_Message, frozen=True):
+class RoundMetrics(StrictMessage, frozen=True):
     """`metrics`, retained: a closed round in numbers. Means are over the devices that reported."""
 
     round: Number

@@ -22,6 +22,8 @@ from .messages import (
     RoundMetrics,
     Seconds,
     Share,
+    StrictMessage,
+    TaggedMessage,
     Text,
     bring_into_one_line,
 )
@@ -51,11 +53,7 @@ MAX_LISTED = 1000
 _LATEST_S = 1e11
 
 
-class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
-
-
-class RoundBrief(_Struct, frozen=True, omit_defaults=True):
+class RoundBrief(StrictMessage, frozen=True, omit_defaults=True):
     """One closed round in a line. Means are over the devices that reported."""
 
     round: Number
@@ -76,13 +74,13 @@ class RoundBrief(_Struct, frozen=True, omit_defaults=True):
     """Seconds of training, summed over the devices that reported."""
 
 
-class RoundHistory(_Struct, frozen=True):
+class RoundHistory(StrictMessage, frozen=True):
     """`history`, retained: the last closed rounds, oldest first, for whoever comes late."""
 
     rounds: Annotated[tuple[RoundBrief, ...], Meta(max_length=MAX_ROUNDS_TOLD)]
 
 
-class Membership(_Struct, frozen=True):
+class Membership(StrictMessage, frozen=True):
     """`members`, retained: who is let in and who is not. Lists end after `MAX_LISTED` names."""
 
     enrolled: Count
@@ -100,26 +98,22 @@ class Membership(_Struct, frozen=True):
         msgspec.structs.force_setattr(self, "quarantined", lines)
 
 
-class _Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
-    pass
-
-
-class Pause(_Action, frozen=True, tag="pause"):
+class Pause(TaggedMessage, frozen=True, tag="pause"):
     """Open no further round; the open one goes on to its end. Lasts over restarts."""
 
 
-class Resume(_Action, frozen=True, tag="resume"):
+class Resume(TaggedMessage, frozen=True, tag="resume"):
     """Open rounds again."""
 
 
-class AcceptDevice(_Action, frozen=True, tag="accept"):
+class AcceptDevice(TaggedMessage, frozen=True, tag="accept"):
     """Let a device in: with that key, or the one that it asked with."""
 
     device: Name
     key: PublicKey | None = None
 
 
-class QuarantineDevice(_Action, frozen=True, tag="quarantine"):
+class QuarantineDevice(TaggedMessage, frozen=True, tag="quarantine"):
     """Keep a device out until it is readmitted."""
 
     device: Name
@@ -129,19 +123,19 @@ class QuarantineDevice(_Action, frozen=True, tag="quarantine"):
         bring_into_one_line(self, "reason")
 
 
-class ReadmitDevice(_Action, frozen=True, tag="readmit"):
+class ReadmitDevice(TaggedMessage, frozen=True, tag="readmit"):
     """Let a quarantined device back."""
 
     device: Name
 
 
-class RevokeDevice(_Action, frozen=True, tag="revoke"):
+class RevokeDevice(TaggedMessage, frozen=True, tag="revoke"):
     """Make a device's key good for nothing, for ever."""
 
     device: Name
 
 
-class PermitJoin(_Action, frozen=True, tag="permit-join"):
+class PermitJoin(TaggedMessage, frozen=True, tag="permit-join"):
     """Let in whoever asks, for so long; 0 ends it."""
 
     seconds: Seconds
@@ -152,7 +146,7 @@ OperatorAction = (
 )
 
 
-class OperatorRequest(_Struct, frozen=True):
+class OperatorRequest(StrictMessage, frozen=True):
     """`operator/{name}/request`, signed with the key that the coordinator has for that name.
 
     An old request is worth nothing: `epoch` is the one in the coordinator's present status, which
@@ -164,7 +158,7 @@ class OperatorRequest(_Struct, frozen=True):
     action: OperatorAction
 
 
-class OperatorAnswer(_Struct, frozen=True):
+class OperatorAnswer(StrictMessage, frozen=True):
     """`operator/{name}/answer`: what became of a request."""
 
     epoch: Number

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
 from .errors import RejectReason
@@ -21,6 +20,8 @@ from .messages import (
     ModelReference,
     Name,
     Number,
+    StrictMessage,
+    TaggedMessage,
     Text,
     TransferReference,
 )
@@ -44,15 +45,7 @@ HeldUpdate = tuple[Name, Digest]
 """A device and the sha256 of the transfer that was accepted from it."""
 
 
-class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
-
-
-class _Tagged(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag=True):
-    pass
-
-
-class UploadOrder(_Message, frozen=True):
+class UploadOrder(StrictMessage, frozen=True):
     """`work/order`: let this device upload, and judge what comes."""
 
     round: Number
@@ -66,7 +59,7 @@ class UploadOrder(_Message, frozen=True):
     """What the update must have been trained from."""
 
 
-class CollectOrder(_Message, frozen=True):
+class CollectOrder(StrictMessage, frozen=True):
     """`worker/{name}/command`: add up exactly these updates and send the sum."""
 
     round: Number
@@ -76,7 +69,7 @@ class CollectOrder(_Message, frozen=True):
     updates: Annotated[tuple[HeldUpdate, ...], Meta(min_length=1, max_length=MAX_SHARE)]
 
 
-class UploadGoesOn(_Tagged, frozen=True, tag="goes-on"):
+class UploadGoesOn(TaggedMessage, frozen=True, tag="goes-on"):
     """Chunks of a granted upload are coming; said now and then, so that its grant stays."""
 
     round: Number
@@ -85,7 +78,7 @@ class UploadGoesOn(_Tagged, frozen=True, tag="goes-on"):
     transfer: TransferReference
 
 
-class UpdateHeld(_Tagged, frozen=True, tag="held"):
+class UpdateHeld(TaggedMessage, frozen=True, tag="held"):
     """An update is valid and on the worker's disk."""
 
     round: Number
@@ -109,7 +102,7 @@ class UpdateUnfit(ExplainedMessage, frozen=True, tag="unfit"):
     """Whether the device signed what was judged: what did not get so far may be anybody's."""
 
 
-class SumReady(_Tagged, frozen=True, tag="sum"):
+class SumReady(TaggedMessage, frozen=True, tag="sum"):
     """The partial sum that was asked for; its chunks follow."""
 
     round: Number
@@ -119,7 +112,7 @@ class SumReady(_Tagged, frozen=True, tag="sum"):
     transfer: TransferReference
 
 
-class SumImpossible(_Tagged, frozen=True, tag="no-sum"):
+class SumImpossible(TaggedMessage, frozen=True, tag="no-sum"):
     """Some of the updates that were named are not on the worker's disk."""
 
     round: Number

@@ -370,9 +370,10 @@ class CoordinatorService:
             self._on_worker(self._workers, topic, payload)
         if not payload:
             return  # an empty one clears what a broker retained; it is nobody's word
-        operator = self._topics.parse_operator(topic)
-        if operator is not None and self._operators is not None:
-            self._operators.on_message(operator, topic, payload)
+        if self._operators is not None:
+            operator = self._topics.parse_operator(topic)
+            if operator is not None:
+                self._operators.on_message(operator, topic, payload)
         sender = self._topics.parse_device(topic)
         if sender is None:
             return

@@ -202,8 +202,11 @@ class Topics:
         return OperatorTopic(*found) if found else None
 
     def _name_and_leaf(self, topic: str, kind: str) -> tuple[str, str] | None:
-        levels = topic.removeprefix(f"{self._text}/{kind}/").split("/")
-        if not topic.startswith(f"{self._text}/{kind}/") or len(levels) != 2:
+        prefix = f"{self._text}/{kind}/"
+        if not topic.startswith(prefix):
+            return None
+        levels = topic[len(prefix) :].split("/")
+        if len(levels) != 2:
             return None
         name, leaf = levels
         return (name, leaf) if _NAME.fullmatch(name) else None

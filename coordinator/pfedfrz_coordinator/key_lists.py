@@ -5,27 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
 from pfedfrz_protocol import ConfigurationError, PublicKey
+from pfedfrz_protocol.messages import Name
 from pfedfrz_storage import read_configuration
 
 __all__ = ["FollowedKeys", "read_accept_list", "read_operators"]
 
 log = logging.getLogger(__name__)
 
-_Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")]
-
 
 class _AcceptList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    devices: dict[_Name, PublicKey] = {}
+    devices: dict[Name, PublicKey] = {}
 
 
 class _Operators(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    operators: dict[_Name, PublicKey] = {}
+    operators: dict[Name, PublicKey] = {}
 
 
 def read_accept_list(path: Path) -> dict[str, str]:

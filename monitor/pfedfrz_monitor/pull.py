@@ -32,12 +32,13 @@ def keeps_pulling_against(cosines: Sequence[float], *, already: bool = False) ->
     if len(last) < _FEWEST:
         return False
     mean = statistics.fmean(last)
-    if already:
+    if already or mean >= _LEAST_MEAN:
         return mean < _LEAST_MEAN
     error = max(_LEAST_ERROR, statistics.stdev(last) / math.sqrt(len(last)))
-    return mean < _LEAST_MEAN and mean + _ERRORS * error < 0
+    return mean + _ERRORS * error < 0
 
 
 def ever_pulled_against(cosines: Sequence[float]) -> bool:
     """Whether a watcher who heard these one after the other would have named the device."""
-    return any(keeps_pulling_against(cosines[:count]) for count in range(1, len(cosines) + 1))
+    ends = range(_FEWEST, len(cosines) + 1)
+    return any(keeps_pulling_against(cosines[max(0, end - LOOKED_AT) : end]) for end in ends)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pfedfrz_coordinator.device_bundles import DeviceBundle
     from pfedfrz_coordinator.registry import Registry, RegistryRow
 
-__all__ = ["command", "opened_registry"]
+__all__ = ["command", "config_option", "opened_registry"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _TITLES = (
@@ -31,7 +31,8 @@ _TITLES = (
 )
 
 
-def _config(function: Callable[..., Any]) -> Callable[..., Any]:
+def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The option for which coordinator is meant."""
     return click.option(
         "--config",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -71,7 +72,7 @@ def command() -> None:
 
 
 @command.command("list")
-@_config
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_command(config: Path, as_json: bool) -> None:
     """Show every device: its standing, key and bundle, and what it has sent."""
@@ -92,7 +93,7 @@ def list_command(config: Path, as_json: bool) -> None:
 
 
 @command.command("permit-join")
-@_config
+@config_option
 @click.option("--for", "duration", default="10m", metavar="TIME", help="As 90s, 10m, 2h or 0s.")
 def permit_join_command(config: Path, duration: str) -> None:
     """Let in every new device that asks, for a while; 0s ends it."""
@@ -103,7 +104,7 @@ def permit_join_command(config: Path, duration: str) -> None:
 
 
 @command.command("accept")
-@_config
+@config_option
 @click.argument("device")
 @click.option("--key", metavar="HEX", help="Its public key.  [default: the one it asked with]")
 def accept_command(config: Path, device: str, key: str | None) -> None:
@@ -116,7 +117,7 @@ def accept_command(config: Path, device: str, key: str | None) -> None:
 
 
 @command.command("revoke")
-@_config
+@config_option
 @click.argument("device")
 def revoke_command(config: Path, device: str) -> None:
     """Make a device's key good for nothing, for ever: a stolen board, a copied card."""
@@ -129,7 +130,7 @@ def revoke_command(config: Path, device: str) -> None:
 
 
 @command.command("quarantine")
-@_config
+@config_option
 @click.argument("device")
 @click.option("--reason", default="", metavar="TEXT", help="For `devices list`.")
 def quarantine_command(config: Path, device: str, reason: str) -> None:
@@ -143,7 +144,7 @@ def quarantine_command(config: Path, device: str, reason: str) -> None:
 
 
 @command.command("readmit")
-@_config
+@config_option
 @click.argument("device")
 def readmit_command(config: Path, device: str) -> None:
     """Let a quarantined device back."""

@@ -6,18 +6,13 @@ from pathlib import Path
 
 import click
 
-from .devices import opened_registry
+from .devices import config_option, opened_registry
 
 __all__ = ["command"]
 
 
 @click.command("pause")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="The coordinator's TOML file.",
-)
+@config_option
 def command(config: Path) -> None:
     """Open no further round of a federation; the open one goes on to its end.
 

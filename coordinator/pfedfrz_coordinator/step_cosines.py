@@ -125,7 +125,7 @@ class _Look:
 
     def mean_step(self, shares: Sequence[float]) -> NDArray[np.float64]:
         """sum_i w_i (x_i - S) of what is looked at, float64."""
-        total = np.zeros_like(self.step_of(self.base))
+        total = self.step_of(self.base)  # nothing yet
         for client, share in enumerate(shares):
             total += share * np.concatenate([np.empty(0), *self.own(client)])
         return total

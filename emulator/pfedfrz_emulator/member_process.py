@@ -36,16 +36,13 @@ def main(arguments: list[str]) -> int:
             return 0 if run_coordinator(path) else 1
         if role == "page":
             from pfedfrz_monitor.settings import load_monitor_settings
-            from pfedfrz_monitor.watch import open_watch
+            from pfedfrz_monitor.watch import open_watch, started
             from pfedfrz_monitor.web import serve
 
             settings = load_monitor_settings(path)
             watch = open_watch(settings)
-            watch.start()
-            try:
+            with started(watch):
                 serve(watch, settings.web, settings.labels, say=print)
-            finally:
-                watch.close()
             return 0
         from pfedfrz_edge.process import run_device
 

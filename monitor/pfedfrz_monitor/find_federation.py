@@ -9,14 +9,29 @@ from dataclasses import replace
 from pfedfrz_protocol import ConfigurationError, check_name
 from pfedfrz_transport import BrokerAccess, Link, LinkLimits, Message, MqttLink
 
-__all__ = ["find_federation", "hear_federations"]
+__all__ = ["EVERY_COORDINATOR", "federation_on", "find_federation", "hear_federations"]
 
 EVERY_COORDINATOR = "pfedfrz/v1/+/coordinator/status"
+"""The subscription filter for the coordinators' statuses of all federations of a broker."""
 _MOST = 100
 _MOST_NAMED = 10
 _LISTEN_S = 2.0
 _QUIET_S = 0.4
 """After the last one that was heard: what is retained comes in one go."""
+
+
+def federation_on(topic: str) -> str | None:
+    """Whose coordinator has this topic for its status; None for any other topic.
+
+    Anybody may have made up a topic: what is no name is not shown to people.
+    """
+    levels = topic.split("/")
+    if levels[3:] != ["coordinator", "status"]:
+        return None
+    try:
+        return check_name("federation", levels[2])
+    except ConfigurationError:
+        return None
 
 
 def hear_federations(link: Link, *, listen_s: float = _LISTEN_S) -> list[str]:
@@ -27,11 +42,9 @@ def hear_federations(link: Link, *, listen_s: float = _LISTEN_S) -> list[str]:
         event = link.poll(left)
         if not isinstance(event, Message) or not event.payload:
             continue
-        name = event.topic.split("/")[2]
-        try:
-            check_name("federation", name)
-        except ConfigurationError:
-            continue  # anybody may have written it: it is neither shown nor believed
+        name = federation_on(event.topic)
+        if name is None:
+            continue
         found.add(name)
         end = min(end, time.monotonic() + _QUIET_S)
     return sorted(found)

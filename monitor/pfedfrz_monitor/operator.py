@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from pfedfrz_coordinator.epochs import seconds_since_2020
 from pfedfrz_protocol import (
     OperatorAction,
     OperatorAnswer,
@@ -22,8 +23,6 @@ from .view import FederationView
 __all__ = ["Operator"]
 
 _ANSWER_WITHIN_S = 10.0
-_SERIALS_BEGIN = 1_577_836_800
-"""2020: an epoch has nine digits, and so has a serial."""
 
 
 @dataclass
@@ -76,7 +75,7 @@ class Operator:
             answer.set_result(_refusal("the coordinator is away"))
             return
         # A watcher that was started again goes on behind its serials of before.
-        serial = max(self._last + 1, int(self._wall_clock()) - _SERIALS_BEGIN)
+        serial = max(self._last + 1, seconds_since_2020(int(self._wall_clock())) or 0)
         self._last = serial
         request = OperatorRequest(status.epoch, serial, action)
         topic = self._view.topics.operator(self.name, "request")

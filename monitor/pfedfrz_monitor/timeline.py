@@ -135,9 +135,7 @@ class Timeline:
             self.circumstances.rounds.deadline_s if self.circumstances else 0.0,
         )
         yield Moment(row.opened_at, _said(FederationView.on_announcement, announcement))
-        yield from sorted(
-            (m for m in self._within(row, members, rejects)), key=lambda moment: moment.at
-        )
+        yield from sorted(self._within(row, members, rejects), key=lambda moment: moment.at)
         if row.closed_at is not None and row.metrics is not None:
             yield Moment(row.closed_at, _said(FederationView.on_metrics, row.metrics))
 

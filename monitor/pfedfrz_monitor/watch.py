@@ -18,7 +18,6 @@ from pfedfrz_protocol import (
     OperatorAnswer,
     ProtocolError,
     Topics,
-    check_name,
 )
 from pfedfrz_storage import load_signing_key
 from pfedfrz_transport import (
@@ -35,16 +34,16 @@ from pfedfrz_transport import (
     open_access,
 )
 
+from .find_federation import EVERY_COORDINATOR, federation_on
 from .operator import Operator
 from .settings import MonitorSettings
 from .view import FederationView
 
-__all__ = ["Health", "LiveWatch", "Watch", "open_watch"]
+__all__ = ["Health", "LiveWatch", "Watch", "open_watch", "started"]
 
 _POLL_S = 0.2
 _AT_ONCE = 500
 _MOST_FEDERATIONS = 100
-_EVERY_COORDINATOR = "pfedfrz/v1/+/coordinator/status"
 _CONTESTS = 3
 _CONTEST_S = 120.0
 _CONTESTED = "another client"
@@ -101,6 +100,16 @@ class Watch(Protocol):
     def ask(self, action: OperatorAction) -> Future[OperatorAnswer]:
         """Ask the coordinator to do something; ConfigurationError for who may only watch."""
         ...
+
+
+@contextlib.contextmanager
+def started(watch: Watch) -> Iterator[None]:
+    """The watch is kept up to date inside, and closed at the end; raises BrokerUnreachable."""
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.close()
 
 
 @dataclass(frozen=True)
@@ -165,7 +174,7 @@ class LiveWatch:
         """Connect and follow; raises BrokerUnreachable when the broker does not answer."""
         for topic_filter in self._view.filters:
             self._link.subscribe(topic_filter)
-        self._link.subscribe(_EVERY_COORDINATOR)
+        self._link.subscribe(EVERY_COORDINATOR)
         if self._operator is not None:
             self._link.subscribe(self._operator.answers)
         self._link.start()
@@ -208,14 +217,11 @@ class LiveWatch:
         while not self._closing:
             event = self._link.poll(_POLL_S)
             with self._lock:
-                for _ in range(_AT_ONCE):
-                    if event is None:
-                        break
+                taken = 0
+                while event is not None:
                     self._take(event)
-                    event = self._link.poll(0.0)
-                else:
-                    if event is not None:
-                        self._take(event)
+                    taken += 1
+                    event = self._link.poll(0.0) if taken < _AT_ONCE else None
                 if self._operator is not None:
                     self._operator.give_up()
         if self._operator is not None:
@@ -263,11 +269,9 @@ class LiveWatch:
             with contextlib.suppress(ProtocolError):
                 self._operator.hear(payload)
             return
-        levels = topic.split("/")
-        if levels[3:] == ["coordinator", "status"] and len(self._federations) < _MOST_FEDERATIONS:
-            # Anybody may have made up a topic: what is no name is not shown to people.
-            with contextlib.suppress(ConfigurationError):
-                self._federations.add(check_name("federation", levels[2]))
+        federation = federation_on(topic)
+        if federation is not None and len(self._federations) < _MOST_FEDERATIONS:
+            self._federations.add(federation)
         self._view.see(topic, payload)
 
 

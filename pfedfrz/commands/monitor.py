@@ -224,19 +224,18 @@ def _show(
     replay: ReplayWatch | None = None,
 ) -> None:
     """Start the watch and show it until somebody ends it."""
+    from pfedfrz_monitor.watch import started
+
     if web is not None:
         from pfedfrz_monitor.web import serve
 
         if replay is not None:
             replay.pause()  # until somebody looks: a short run would be over before
-        watch.start()
-        try:
+        with started(watch):
             if replay is None:
                 serve(watch, web, labels, say=_say)
             else:
                 serve(watch, web, labels, say=_say, on_first_page=replay.resume)
-        finally:
-            watch.close()
         return
     if not (plain or as_json):
         why = _why_no_screen()
@@ -246,16 +245,12 @@ def _show(
     if not (plain or as_json):
         from pfedfrz_monitor.terminal import run_terminal
 
-        watch.start()
-        try:
+        with started(watch):
             run_terminal(watch, labels)
-        finally:
-            watch.close()
     else:
         from pfedfrz_monitor.plain_lines import run_plain
 
-        watch.start()
-        try:
+        with started(watch):
             if replay is None:
                 run_plain(watch, labels, out=sys.stdout, as_json=as_json)
             else:
@@ -267,8 +262,6 @@ def _show(
                     settle_s=0.0,
                     is_over=lambda: replay.is_over,
                 )
-        finally:
-            watch.close()
     if watch.health.given_up:
         raise OperationError(watch.health.fault)
 
